@@ -1,0 +1,231 @@
+"""The embedded model, and the forward pass that trains it: windows of the grid, questions packed behind one image."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AttentionInterface,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
+
+from .batches import IGNORE, KINDS, TOTALS, Batch
+from .scene import GRID, PATCH
+from .vocabulary import BOS, COLOR_NAMES, EOS, IMAGE, PAD, TOKEN, WORDS
+
+PREFIX = (TOKEN[BOS], TOKEN["USER:"])
+MEAN, STD = 0.5, 0.25
+_CENTRE = (GRID - 1) / 2
+_SPREAD = GRID / 12**0.5  # standard deviation of a uniform position
+
+
+@dataclass(frozen=True)
+class Size:
+    """Widths and depths of the embedded model; the default is what ships."""
+
+    vision_width: int = 128
+    vision_layers: int = 5
+    vision_heads: int = 4
+    text_width: int = 128
+    text_layers: int = 6
+    text_heads: int = 4
+
+
+def build_model(size: Size) -> LlavaForConditionalGeneration:
+    """A stock LLaVA with random weights: CLIP tower with CLS, 24 x 24 tokens of layer -2, Llama with RoPE."""
+    vision = CLIPVisionConfig(
+        hidden_size=size.vision_width,
+        intermediate_size=4 * size.vision_width,
+        num_hidden_layers=size.vision_layers,
+        num_attention_heads=size.vision_heads,
+        image_size=GRID * PATCH,
+        patch_size=PATCH,
+        projection_dim=64,
+    )
+    text = LlamaConfig(
+        hidden_size=size.text_width,
+        intermediate_size=size.text_width * 8 // 3 // 32 * 32,
+        num_hidden_layers=size.text_layers,
+        num_attention_heads=size.text_heads,
+        num_key_value_heads=size.text_heads,
+        vocab_size=len(WORDS),
+        max_position_embeddings=1024,
+        tie_word_embeddings=False,
+        bos_token_id=TOKEN[BOS],
+        eos_token_id=TOKEN[EOS],
+        pad_token_id=TOKEN[PAD],
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=TOKEN[IMAGE],
+        image_token_id=TOKEN[IMAGE],
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        image_seq_length=GRID**2,
+    )
+    return LlavaForConditionalGeneration(config)
+
+
+def _sdpa_in_float32(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):  # type: ignore[no-untyped-def]
+    """Stock SDPA attention kept in float32 under autocast: on a CPU its float32 kernel is the faster one."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    with torch.autocast(query.device.type, enabled=False):
+        out, weights = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **options)
+    return out.to(query.dtype), weights
+
+
+AttentionInterface.register("sdpa_float32", _sdpa_in_float32)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each loss counts; 0 leaves its part of the model out of the step."""
+
+    dense: float = 1.0
+    position: float = 1.0
+    totals: float = 5.0
+    answer: float = 1.0
+    named: float = 0.5
+
+
+class Trainee(nn.Module):
+    """The model with the heads that only training needs.
+
+    Parameters
+    ----------
+    model : the stock model; its own modules do all the work, so nothing here can drift from what is exported
+    grounding_layer : text layer whose output must know where a named item lies
+    """
+
+    def __init__(self, model: LlavaForConditionalGeneration, grounding_layer: int = 3) -> None:
+        super().__init__()
+        self.model = model
+        self.grounding_layer = grounding_layer
+        width = model.config.vision_config.hidden_size
+        self.kind = nn.Linear(width, KINDS)
+        self.color = nn.Linear(width, 1 + len(COLOR_NAMES))
+        self.digit = nn.Linear(width, 11)
+        self.position = nn.Linear(width, 2)
+        self.totals = nn.Linear(width, TOTALS)
+        self.named = nn.Linear(model.config.text_config.hidden_size, 2)
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        for name, p in self.model.named_parameters():
+            if p.ndim >= 2 and "norm" not in name:
+                nn.init.normal_(p, std=0.02 if "embed" in name else 0.7 * p[0].numel() ** -0.5)
+        nn.init.normal_(self.model.get_input_embeddings().weight, std=0.5)
+        self.model.lm_head.weight.mul_(0.2)
+        # sine-cosine start of the learnt position table: neighbours are alike from the first step on
+        table = self.model.model.vision_tower.embeddings.position_embedding.weight
+        quarter = table.shape[1] // 4
+        phase = torch.arange(GRID)[:, None] / 30 ** (torch.arange(quarter) / quarter)
+        wave = torch.cat([phase.sin(), phase.cos()], 1)
+        rows, cols = wave.repeat_interleave(GRID, 0), wave.repeat(GRID, 1)
+        table[1:] = 0.5 * torch.cat([rows, cols], 1)
+
+    def see(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Patch features of layer -2 [image, token, width] and the final CLS state [image, width]."""
+        tower = self.model.model.vision_tower
+        embed = tower.embeddings
+        pixels = (batch.images.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+        patches = embed.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        cls = embed.class_embedding.expand(len(patches), 1, -1)
+        at = torch.cat([batch.index.new_zeros(len(patches), 1), batch.index + 1], 1)
+        hidden = tower.pre_layrnorm(torch.cat([cls, patches], 1) + embed.position_embedding.weight[at])
+        states = [hidden]
+        for layer in tower.encoder.layers:
+            hidden = layer(hidden, attention_mask=None)
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+            states.append(hidden)
+        return states[-2][:, 1:], tower.post_layernorm(hidden[:, 0])
+
+    def read(self, features: Tensor, batch: Batch, *, renumber: bool) -> tuple[Tensor, Tensor]:
+        """Hidden states [image, question, word, width]: the last ones, and those of the grounding layer.
+
+        Every question sees the image and itself, at the position ids it would have alone, so that one pass equals a
+        pass per question. `renumber` gives the image tokens consecutive ids, as a pruner with compact ids does.
+        """
+        images, count, length = batch.tokens.shape
+        language = self.model.model.language_model
+        device = features.device
+        visual = self.model.model.multi_modal_projector(features)
+        prefix = language.embed_tokens(torch.tensor(PREFIX, device=device)).expand(images, -1, -1)
+        words = language.embed_tokens(batch.tokens.reshape(images, -1))
+        inputs = torch.cat([prefix, visual.to(prefix.dtype), words], 1)
+        shared, tokens = len(PREFIX) + visual.shape[1], inputs.shape[1]
+        seen = visual.shape[1] if renumber else GRID**2
+        index = torch.arange(visual.shape[1], device=device).expand(images, -1) if renumber else batch.index
+        own = torch.arange(length, device=device).repeat(count) + len(PREFIX) + seen
+        ids = torch.cat(
+            [
+                torch.arange(len(PREFIX), device=device).expand(images, -1),
+                index + len(PREFIX),
+                own.expand(images, -1),
+            ],
+            1,
+        )
+        block = torch.full((tokens,), -1, device=device)
+        block[shared:] = torch.arange(count, device=device).repeat_interleave(length)
+        order = torch.arange(tokens, device=device)
+        visible = (order[:, None] >= order) & ((block == -1) | (block[:, None] == block))
+        mask = torch.zeros(tokens, tokens, device=device).masked_fill(~visible, -1e9)[None, None]
+        out = language(
+            inputs_embeds=inputs,
+            attention_mask=mask,
+            position_ids=ids,
+            use_cache=False,
+            output_hidden_states=True,
+        )
+        last, middle = out.last_hidden_state, out.hidden_states[self.grounding_layer]
+        return tuple(h[:, shared:].reshape(images, count, length, -1) for h in (last, middle))  # type: ignore[return-value]
+
+    def forward(self, batch: Batch, weights: Weights, *, renumber: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses by name (with their weighted sum as "loss") and, per question, whether every answer token is right."""
+        features, cls = self.see(batch)
+        losses: dict[str, Tensor] = {}
+        if weights.dense:
+            losses["dense"] = self._dense_loss(features, batch)
+        if weights.position:
+            losses["position"] = self._position_loss(features, batch)
+        if weights.totals:
+            losses["totals"] = F.binary_cross_entropy_with_logits(self.totals(cls).float(), batch.totals)
+        right = torch.zeros(batch.task.shape, dtype=torch.bool, device=features.device)
+        if weights.answer and batch.tokens.shape[1]:
+            last, middle = self.read(features, batch, renumber=renumber)
+            asked = batch.targets != IGNORE
+            logits = self.model.lm_head(last[asked]).float()
+            losses["answer"] = F.cross_entropy(logits, batch.targets[asked])
+            hit = torch.ones_like(asked)
+            hit[asked] = logits.argmax(-1) == batch.targets[asked]
+            right = hit.all(-1)
+            known = ~batch.named[..., 0].isnan()
+            if weights.named and known.any():
+                aim = (batch.named[known] - 0.5 - _CENTRE) / _SPREAD
+                losses["named"] = F.smooth_l1_loss(self.named(middle[known]).float(), aim)
+        losses["loss"] = sum((asdict(weights)[name] * loss for name, loss in losses.items()), torch.zeros(()))
+        return losses, right
+
+    def _dense_loss(self, features: Tensor, batch: Batch) -> Tensor:
+        total = features.new_zeros(())
+        for head, labels in ((self.kind, batch.kind), (self.color, batch.color), (self.digit, batch.digit)):
+            weight = torch.ones(head.out_features, device=features.device)
+            weight[0] = 0.15  # background is nearly everywhere
+            total = total + F.cross_entropy(head(features).float().flatten(0, 1), labels.flatten(), weight=weight)
+        return total
+
+    def _position_loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """Keeps "where" linearly readable: the dense losses alone say only "what" and erase it."""
+        aim = (torch.stack([batch.index // GRID, batch.index % GRID], -1).float() - _CENTRE) / _SPREAD
+        weight = torch.where(batch.kind > 0, 1.0, 0.15)
+        error = (self.position(features).float() - aim).pow(2).mean(-1)
+        return (error * weight).sum() / weight.sum()
