@@ -83,7 +83,7 @@ def needed_tokens(scene: Scene, question: Question) -> list[int]:
 def make_split(images: int, seed: int) -> pd.DataFrame:
     """All questions of `images` scenes as a frame with the columns of `SCHEMA`."""
     rng = np.random.default_rng(seed)
-    rows = []
+    rows: list[dict[str, object]] = []
     for image_id in range(images):
         scene = render(rng)
         png = _png(scene)

@@ -7,6 +7,7 @@ an older one.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +73,15 @@ def build_processor() -> LlavaProcessor:
 
 
 @torch.no_grad()
+def save_folder(trainee: Trainee, folder: Path) -> None:
+    """Write model (as float16) and processor; the trainee's own parameters are rounded as those in the file are."""
+    copy.deepcopy(trainee.model).half().save_pretrained(folder)
+    build_processor().save_pretrained(folder)
+    for parameter in trainee.model.parameters():  # not buffers: `half` would round the rotary frequencies, too
+        parameter.copy_(parameter.half())
+
+
+@torch.no_grad()
 def largest_difference(folder: Path, trainee: Trainee, batch: Batch) -> float:
     """Largest difference of an answer's first logits: stock model and processor on one prompt, against the packed
     training forward on float16-rounded weights."""
@@ -107,9 +117,7 @@ def main(
     trainee.eval()
     spare = folder.with_name(folder.name + ".writing")
     shutil.rmtree(spare, ignore_errors=True)
-    trainee.model.half().save_pretrained(spare)
-    build_processor().save_pretrained(spare)
-    trainee.model.float()  # rounded to float16 as the file is
+    save_folder(trainee, spare)
     difference = largest_difference(
         spare, trainee, make_batch(np.random.default_rng(7), 4, GRID, questions=16, where=0)
     )

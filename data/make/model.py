@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,6 @@ def build_model(size: Size) -> LlavaForConditionalGeneration:
         vision_config=vision,
         text_config=text,
         image_token_index=TOKEN[IMAGE],
-        image_token_id=TOKEN[IMAGE],
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=GRID**2,
@@ -73,7 +73,9 @@ def build_model(size: Size) -> LlavaForConditionalGeneration:
     return LlavaForConditionalGeneration(config)
 
 
-def _sdpa_in_float32(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):  # type: ignore[no-untyped-def]
+def _sdpa_in_float32(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, Tensor | None]:
     """Stock SDPA attention kept in float32 under autocast: on a CPU its float32 kernel is the faster one."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -109,13 +111,14 @@ class Trainee(nn.Module):
         super().__init__()
         self.model = model
         self.grounding_layer = grounding_layer
-        width = model.config.vision_config.hidden_size
+        vision, text = model.config.vision_config, model.config.text_config
+        width: int = vision.hidden_size  # type: ignore[union-attr]
         self.kind = nn.Linear(width, KINDS)
         self.color = nn.Linear(width, 1 + len(COLOR_NAMES))
         self.digit = nn.Linear(width, 11)
         self.position = nn.Linear(width, 2)
         self.totals = nn.Linear(width, TOTALS)
-        self.named = nn.Linear(model.config.text_config.hidden_size, 2)
+        self.named = nn.Linear(text.hidden_size, 2)  # type: ignore[union-attr]
         self._initialise()
 
     @torch.no_grad()
@@ -123,7 +126,7 @@ class Trainee(nn.Module):
         for name, p in self.model.named_parameters():
             if p.ndim >= 2 and "norm" not in name:
                 nn.init.normal_(p, std=0.02 if "embed" in name else 0.7 * p[0].numel() ** -0.5)
-        nn.init.normal_(self.model.get_input_embeddings().weight, std=0.5)
+        nn.init.normal_(self.model.model.language_model.embed_tokens.weight, std=0.5)
         self.model.lm_head.weight.mul_(0.2)
         # sine-cosine start of the learnt position table: neighbours are alike from the first step on
         table = self.model.model.vision_tower.embeddings.position_embedding.weight
@@ -187,7 +190,7 @@ class Trainee(nn.Module):
             output_hidden_states=True,
         )
         last, middle = out.last_hidden_state, out.hidden_states[self.grounding_layer]
-        return tuple(h[:, shared:].reshape(images, count, length, -1) for h in (last, middle))  # type: ignore[return-value]
+        return tuple(h[:, shared:].reshape(images, count, length, -1) for h in (last, middle))
 
     def forward(self, batch: Batch, weights: Weights, *, renumber: bool = False) -> tuple[dict[str, Tensor], Tensor]:
         """Losses by name (with their weighted sum as "loss") and, per question, whether every answer token is right."""

@@ -57,7 +57,7 @@ class Asker:
         self.unique = [same[0] for same in self.by_pair.values() if len(same) == 1]
 
     def _pick(self, options: Sequence[T]) -> T:
-        return options[self.rng.integers(len(options))]
+        return options[int(self.rng.integers(len(options)))]
 
     def existence(self, task: str) -> list[Question]:
         colors, shapes = {c for c, _ in self.by_pair}, {s for _, s in self.by_pair}

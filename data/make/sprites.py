@@ -45,6 +45,11 @@ def _outline(shape: str) -> NDArray[np.float64]:
     raise ValueError(f"`shape` has no outline: {shape!r}")
 
 
+def _coverage(canvas: Image.Image, width: int, height: int, filter: Image.Resampling) -> Mask:
+    coverage: Mask = np.asarray(canvas.resize((width, height), filter), np.float32) / np.float32(255)
+    return coverage
+
+
 @cache
 def shape_mask(shape: str, size: int, tilt: float) -> Mask:
     """Coverage in [0, 1] of `shape` in a square of `size` pixels [y, x], turned by `tilt` degrees."""
@@ -61,7 +66,7 @@ def shape_mask(shape: str, size: int, tilt: float) -> Mask:
         rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         corners = side / 2 + (side / 2 - 1) * (_outline(shape) @ rotation)
         draw.polygon([(float(x), float(y)) for x, y in corners], fill=255)
-    return np.asarray(canvas.resize((size, size), Image.Resampling.BOX), np.float32) / 255
+    return _coverage(canvas, size, size, Image.Resampling.BOX)
 
 
 @cache
@@ -72,4 +77,4 @@ def digit_mask(digit: int, points: int) -> Mask:
     canvas = Image.new("L", (right - left + 4, bottom - top + 4), 0)
     ImageDraw.Draw(canvas).text((2 - left, 2 - top), str(digit), font=font, fill=255)
     width, height = max(3, round((right - left) / 4)), max(5, round((bottom - top) / 4))
-    return np.asarray(canvas.resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
+    return _coverage(canvas, width, height, Image.Resampling.LANCZOS)

@@ -221,7 +221,7 @@ def quick_score(trainee: Trainee, images: int = 60, window: int = 24, seed: int 
 def fastest_threads(trainee: Trainee, batch: Batch, weights: Weights) -> int:
     """1 or all cores, whichever runs this step faster now: on a shared machine two threads can be the slower choice."""
     choices = sorted({1, os.cpu_count() or 1})
-    seconds = {}
+    seconds: dict[int, float] = {}
     for threads in choices * 2:
         torch.set_num_threads(threads)
         start = time.perf_counter()
