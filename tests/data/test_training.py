@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.make.batches import IGNORE, make_batch
-from data.make.export import build_processor, largest_difference
+from data.make.export import largest_difference, save_folder
 from data.make.model import PREFIX, Size, Trainee, Weights, build_model
 from data.make.train import (
     Optimiser,
@@ -143,8 +143,6 @@ def test_shipped_recipes_read(name):
 
 
 def test_exported_folder_answers_as_the_trained_model(tmp_path, trainee):
-    trainee.model.half().save_pretrained(tmp_path)
-    trainee.model.float()
-    build_processor().save_pretrained(tmp_path)
+    save_folder(trainee, tmp_path)
     batch = make_batch(np.random.default_rng(7), 1, 24, questions=4)
     assert largest_difference(tmp_path, trainee, batch) < 1e-4

@@ -1,0 +1,115 @@
+"""Figures of a study, and the pictures of the token explorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from analysis import figures
+from analysis.evaluation import Question
+from analysis.pruning import VisualTokens
+from analysis.report import ExplorerImage, ExplorerQuestion
+
+from .subject import Subject, tokens_per_question
+
+SHOWN_TASKS = ("text", "tiny", "attribute")
+"""Kinds of question for single-question figures, in order of preference: their answers hang on few tokens."""
+
+
+def explorer_images(subject: Subject, accuracy: pd.DataFrame) -> list[ExplorerImage]:
+    """Some pictures with what every pruner keeps for each question, and what the model then answers."""
+    samples = subject.samples(subject.settings.shown)
+    rows, cols = subject.grid
+    predictions = _predictions(accuracy)
+    shown = []
+    for sample, per_question in zip(samples, tokens_per_question(subject, samples), strict=True):
+        fixed = _selections(subject, per_question[0], aware=False)
+        asked = [
+            ExplorerQuestion(
+                question=question.question,
+                answer=question.answer,
+                task=question.task,
+                kept={**fixed, **_selections(subject, tokens, aware=True)},
+                predictions=predictions.get(question.question_id, {}),
+                needed=[] if tokens.needed is None else tokens.needed.tolist(),
+            )
+            for question, tokens in zip(sample.questions, per_question, strict=True)
+        ]
+        shown.append(ExplorerImage(f"image {sample.image_id}", sample.image, (rows, cols), asked))
+    return shown
+
+
+def _selections(subject: Subject, tokens: VisualTokens, *, aware: bool) -> dict[tuple[str, int], list[int]]:
+    pruners = [pruner for pruner in subject.pruners if pruner.question_aware == aware]
+    return {(p.name, keep): p.select(tokens, keep).tolist() for p in pruners for keep in subject.keeps}
+
+
+def _predictions(accuracy: pd.DataFrame) -> dict[int, dict[tuple[str, int], str]]:
+    found: dict[int, dict[tuple[str, int], str]] = {}
+    for row in accuracy[["question_id", "pruner", "keep", "prediction"]].itertuples(index=False):
+        found.setdefault(int(row.question_id), {})[str(row.pruner), int(row.keep)] = str(row.prediction)
+    return found
+
+
+def draw(
+    subject: Subject, dump: xr.Dataset, explorer: list[ExplorerImage], tables: Mapping[str, pd.DataFrame]
+) -> dict[str, Figure]:
+    """Every figure by name."""
+    first = subject.samples(1)[0]
+    picture, shown = explorer[0], _telling(explorer[0])
+    keep = sorted(subject.keeps)[len(subject.keeps) // 2 - 1] if len(subject.keeps) > 1 else subject.keeps[0]
+    kept = {name: tokens for (name, budget), tokens in shown.kept.items() if budget == keep}
+    notes = {name: answer for (name, budget), answer in shown.predictions.items() if budget == keep}
+    return {
+        "dispersion": figures.dispersion(tables["attention"]),
+        "shift": figures.shift(tables["quartiles"]),
+        "attention_maps": figures.attention_maps(
+            first.image, attention_maps_of(subject, dump), title=_title(first.questions[0])
+        ),
+        "certified_gap": figures.certified_gap(tables["selection"]),
+        "accuracy_vs_budget": figures.accuracy_vs_budget(tables["accuracy"]),
+        "accuracy_by_task": figures.accuracy_by_task(tables["accuracy"], keep=keep),
+        "accuracy_vs_cost": figures.accuracy_vs_cost(tables["accuracy"], tables["cost"]),
+        "kept_tokens": figures.kept_tokens(
+            picture.image,
+            kept,
+            picture.grid,
+            needed=shown.needed,
+            notes=notes,
+            title=f"{shown.question} {shown.answer} ({keep} of {picture.grid[0] * picture.grid[1]} tokens)",
+        ),
+    }
+
+
+def _telling(image: ExplorerImage) -> ExplorerQuestion:
+    ranks: dict[str, int] = {task: rank for rank, task in enumerate(SHOWN_TASKS)}
+    return min(image.questions, key=lambda question: ranks.get(question.task, len(ranks)))
+
+
+def _title(question: Question) -> str:
+    return f"{question.question} {question.answer}"
+
+
+def attention_maps_of(subject: Subject, dump: xr.Dataset) -> dict[str, Any]:
+    """Head means of the first captured image [row, col]: CLS at the feature layer, last token in every text layer."""
+    rows, cols = subject.grid
+    first = dump.isel(image=0)
+    maps = {}
+    if "cls" in dump:
+        layer = subject.vlm.adapter.feature_layer(subject.vlm.model)
+        cls = first["cls"].isel(vision_layer=layer).mean("vision_head")
+        maps[f"vision CLS, layer {dump.sizes['vision_layer'] + layer + 1 if layer < 0 else layer + 1}"] = cls
+    last = first["last"].mean("head")
+    for layer in range(dump.sizes["layer"]):
+        maps[f"last token, layer {layer + 1}"] = last.isel(layer=layer)
+    return {title: weights.to_numpy().reshape(rows, cols) for title, weights in maps.items()}
+
+
+def save_all(drawn: Mapping[str, Figure], folder: Path) -> dict[str, Path]:
+    """Write every figure as PNG and PDF; the PNG files by name."""
+    return {name: figures.save(figure, folder, name).png for name, figure in drawn.items()}

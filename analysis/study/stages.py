@@ -1,0 +1,74 @@
+"""The stages that compute: attention, selection, accuracy. Each resumes from its own store."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from analysis.capture import capture_dataset
+from analysis.evaluation import evaluate
+from analysis.pruning import VisualTokens
+from analysis.pruning.pruners.features import relevance
+from solvers import Problem, compare
+
+from .settings import OBJECTIVES
+from .subject import Subject, tokens_per_question
+
+
+def attention(subject: Subject) -> xr.Dataset:
+    """Attention of vision CLS and last text token, on the first question of each captured image."""
+    samples = subject.samples(subject.settings.captured)
+    return capture_dataset(subject.vlm, samples, str(subject.work / "attention.zarr"))
+
+
+def selection(subject: Subject) -> pd.DataFrame:
+    """Every solver and published rule on the tokens of some images, under every objective: rows of `compare`."""
+    samples = subject.samples(subject.settings.problems)
+    problems = [
+        problem_of(tokens[0], subject.settings.budget, f"image {sample.image_id}")
+        for sample, tokens in zip(samples, tokens_per_question(subject, samples), strict=True)
+    ]
+    frames = [
+        compare(
+            problems,
+            objective=objective,
+            time_limit=subject.settings.seconds_per_solve,
+            n_jobs=min(len(problems), os.cpu_count() or 1),
+            store=subject.work / "selection",
+        ).frame
+        for objective in OBJECTIVES
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def problem_of(tokens: VisualTokens, budget: int, id: str) -> Problem:
+    """Selection among the tokens of an image as the language model sees them, with the evidence that rules read."""
+    assert tokens.text is not None
+    assert tokens.attention_map is not None
+    return Problem.from_features(
+        tokens.projected,
+        min(budget, len(tokens)),
+        signals={
+            "cls": tokens.cls,
+            "attention_map": tokens.attention_map,
+            "relevance": relevance(tokens.projected, tokens.text),
+            "text": np.asarray(tokens.text).mean(0, keepdims=True),  # the vector that the pruner of the same name uses
+        },
+        grid=tokens.grid,
+        id=id,
+    )
+
+
+def accuracy(subject: Subject) -> pd.DataFrame:
+    """A row per question under every pruner and budget."""
+    return evaluate(
+        subject.vlm,
+        subject.task,
+        subject.pruners,
+        subject.keeps,
+        store=subject.work / "accuracy",
+        images=min(subject.settings.images, len(subject.task)),
+    )

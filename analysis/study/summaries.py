@@ -1,0 +1,79 @@
+"""From rows to the small tables that figures and report show: estimates with 95 % intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures import frames
+from analysis.metrics import bootstrap_interval
+from analysis.metrics.shift import QUARTILES
+from solvers import RULES
+
+EXACT = {"Exact", "BruteForce"}
+BASELINES = {"Random", "UniformGrid", "TopK", "KDpp"}
+
+
+def quartile_shares(summary: pd.DataFrame) -> pd.DataFrame:
+    """Columns of `frames.QUARTILES`: attention by quarter of the token index, first to last."""
+    prefix = "quartile_"
+    shares = summary[summary["metric"].str.startswith(prefix)].copy()
+    order = {f"{prefix}{name}": number for number, name in enumerate(QUARTILES, 1)}
+    shares["quartile"] = shares["metric"].map(order)
+    return shares[list(frames.QUARTILES.columns)].reset_index(drop=True)
+
+
+def selection_summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns of `frames.SELECTION`: means over problems, with a bootstrap interval of the certified gap.
+
+    The gap is (upper bound - value) / |upper bound|: unlike a share of the value it stays finite and at most 1 for
+    a worthless selection under an objective that is not negative.
+    """
+    rows = rows.rename(columns={"budget": "keep"})
+    scale = rows["upper_bound"].abs()
+    rows["relative"] = (rows["upper_bound"] - rows["value"]) / scale.where(scale > 0)
+    table = []
+    for (objective, keep, solver), part in rows.groupby(["objective", "keep", "solver"], sort=False):
+        known = part["relative"].dropna()
+        gap = bootstrap_interval(known) if len(known) == len(part) else None
+        table.append(
+            {
+                "solver": solver,
+                "kind": kind_of(str(solver)),
+                "objective": str(objective).removesuffix("()"),
+                "keep": keep,
+                "value": part["value"].mean(),
+                "upper_bound": part["upper_bound"].mean(),
+                "value_ratio": 1 - gap.estimate if gap else np.nan,
+                "gap": gap.estimate if gap else np.nan,
+                "low": gap.low if gap else np.nan,
+                "high": gap.high if gap else np.nan,
+                "seconds": part["seconds"].mean(),
+                "problems": part["problem"].nunique(),
+                "status": part["status"].iloc[0],
+                "reason": part["reason"].iloc[0],
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def kind_of(solver: str) -> str:
+    """ "rule", "exact", "baseline" or "solver"."""
+    name = solver.split("(")[0]
+    if name in {rule.name for rule in RULES}:
+        return "rule"
+    return "exact" if name in EXACT else "baseline" if name in BASELINES else "solver"
+
+
+def cost_summary(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """Columns of `frames.COST`: FLOPs of the whole prefill and bytes of its cache, as shares of the full model's."""
+    means = accuracy[accuracy["task"] == frames.MEAN]
+    full = means[means["pruner"] == frames.FULL].iloc[0]
+    return pd.DataFrame(
+        {
+            "pruner": means["pruner"],
+            "keep": means["keep"],
+            "flops_ratio": means["flops"] / full["flops"],
+            "kv_ratio": means["kv_bytes"] / full["kv_bytes"],
+        }
+    ).reset_index(drop=True)

@@ -1,0 +1,126 @@
+"""Judges the embedded model on the test split: `python -m data.make.gate`. Exits with 1 if it fails.
+
+Answers every question with the stock model and under every pruner of the study, writes the accuracies to
+`data/measured/mini_vqa_accuracy.csv` and the model's card from them. A killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from analysis import accuracy_table, evaluate, load
+from analysis.evaluation import MiniVqa
+from analysis.study.settings import PRUNERS
+from solvers.provenance import provenance
+
+DATA = Path(__file__).parents[1]
+KEEPS = (192, 128, 64, 32)
+LEAST = {"mean": 0.84, "text": 0.65, "tiny": 0.90, "attribute": 0.95}
+ABOVE_PRIOR = 0.10  # for every task but spatial, which is reported as it is
+SEPARATION = ("vispruner", "random", 64, 0.15)
+
+CARD = """# mini_llava
+
+The embedded model: a stock `LlavaForConditionalGeneration` with {parameters:,} parameters in float16, trained from
+random weights by `data/make/train.py` on pictures that `data/make` renders. CLIP vision tower with CLS token (192 px,
+patch 8, {vision.num_hidden_layers} layers of width {vision.hidden_size}; features of layer -2), 576 visual tokens,
+Llama with rotary positions ({text.num_hidden_layers} layers of width {text.hidden_size}), a vocabulary of
+{text.vocab_size} words. Licence: Apache-2.0, as the project. It is made to study pruning with; outside the questions of
+`data/mini_vqa` it knows nothing.
+
+```python
+vlm = analysis.load("data/mini_llava")
+vlm.answer(image, "what color is the circle ?")
+```
+
+## Accuracy on the test split of mini_vqa
+
+{questions:,} questions about {images} images, exact match, all 576 tokens and under pruning (position ids kept);
+95 % intervals resample images. The majority prior is the share of a task's most frequent answer.
+
+{table}
+
+Every row is in `data/measured/mini_vqa_accuracy.csv`, which `python -m data.make.gate` regenerates; `LOG.md` says how the
+model was trained and what it shows.
+"""
+
+
+def judge(table: pd.DataFrame, priors: pd.Series) -> list[str]:
+    """What falls short, a sentence each; empty for a model that passes.
+
+    `table` is what `accuracy_table` returned, `priors` the majority prior by task.
+    """
+    at = table.set_index(["pruner", "keep", "task"])["estimate"]
+    full = table[table["pruner"] == "none"].set_index("task")["estimate"]
+    short = [
+        f"{name} must be at least {least}, got {full[name]:.3f}" for name, least in LEAST.items() if full[name] < least
+    ]
+    for task, prior in priors.items():
+        if task != "spatial" and full[task] < prior + ABOVE_PRIOR:
+            short.append(f"{task} must be {ABOVE_PRIOR} above its majority prior {prior:.3f}, got {full[task]:.3f}")
+    better, worse, keep, margin = SEPARATION
+    apart = at[better, keep, "mean"] - at[worse, keep, "mean"]
+    if apart < margin:
+        short.append(f"{better} must be {margin} above {worse} at {keep} tokens, got {apart:.3f}")
+    return short
+
+
+def majority_priors(rows: pd.DataFrame) -> pd.Series:
+    """Share of the most frequent answer by task, from rows of `evaluate`."""
+    asked = rows[rows["pruner"] == "none"]
+    return asked.groupby("task", sort=False)["answer"].agg(lambda answers: answers.value_counts(normalize=True).iloc[0])
+
+
+def card_table(table: pd.DataFrame, priors: pd.Series) -> str:
+    """Markdown: a row per task, the full model with its interval, then some pruners at 64 tokens."""
+    shown = ("vispruner", "fastervlm", "divprune", "random")
+    at = table.set_index(["pruner", "keep", "task"])
+    full_keep = int(table.loc[table["pruner"] == "none", "keep"].iloc[0])
+    lines = [f"| task | majority prior | {full_keep} tokens | " + " | ".join(f"{name} 64" for name in shown) + " |"]
+    lines.append("|" + "---|" * (3 + len(shown)))
+    for task in [*priors.index, "mean"]:
+        full = at.loc[("none", full_keep, task)]
+        prior = f"{priors[task]:.3f}" if task in priors.index else ""
+        cells = [f"{at.loc[(name, 64, task), 'estimate']:.3f}" for name in shown]
+        interval = f"{full['estimate']:.3f} [{full['low']:.3f}, {full['high']:.3f}]"
+        lines.append(f"| {task} | {prior} | {interval} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="the model")] = DATA / "mini_llava",
+    work: Annotated[Path, typer.Option(help="unfinished work, per model")] = Path("runs/gate"),
+) -> None:
+    """Evaluate, write table and card, and say whether the gate is passed."""
+    vlm = load(str(folder))
+    task = MiniVqa("test")
+    rows = evaluate(vlm, task, PRUNERS, KEEPS, store=work / vlm.config_hash)
+    table, priors = accuracy_table(rows), majority_priors(rows)
+    table["majority_prior"] = table["task"].map(priors)
+    table["model"] = folder.name
+    stamped = table.assign(config_hash=vlm.config_hash, task_checksum=task.checksum, **provenance())
+    measured = DATA / "measured" / "mini_vqa_accuracy.csv"
+    measured.parent.mkdir(exist_ok=True)
+    stamped.to_csv(measured, index=False, float_format="%.6g")
+    card = CARD.format(
+        parameters=vlm.model.num_parameters(),
+        vision=vlm.model.config.vision_config,
+        text=vlm.model.config.text_config,
+        questions=rows["question_id"].nunique(),
+        images=rows["image_id"].nunique(),
+        table=card_table(table, priors),
+    )
+    (folder / "README.md").write_text(card)
+    typer.echo(card_table(table, priors))
+    short = judge(table, priors)
+    for sentence in short:
+        typer.echo(f"gate: {sentence}", err=True)
+    raise typer.Exit(1 if short else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
