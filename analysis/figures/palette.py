@@ -1,0 +1,96 @@
+"""One colour, one marker and one printed name per pruner, solver family and attention source; the same in every figure.
+
+The nine hues were found by a search in OKLab for the set whose closest pair stays farthest apart under normal vision
+and under simulated deuteranopia, protanopia and tritanopia, with a contrast of at least 2.1 on white. Text is never
+set in them: labels are in ink, beside a coloured marker.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, NamedTuple
+
+INK: Final = "#1F2328"
+MUTED: Final = "#6B7280"
+HAIRLINE: Final = "#D5D9DE"
+
+
+class Look(NamedTuple):
+    """How one name is drawn and printed."""
+
+    label: str
+    color: str
+    marker: str
+    dash: str | tuple[float, tuple[float, ...]] = "-"
+    """Matplotlib line style."""
+
+
+PRUNERS: Final[dict[str, Look]] = {
+    "none": Look("Full model", INK, "", "-"),
+    "oracle": Look("Oracle", INK, "*", (0, (5, 1.5))),
+    "random": Look("Random", "#8A929C", "x", (0, (1.5, 1.5))),
+    "uniformgrid": Look("Uniform grid", "#8A929C", "+", (0, (4, 1.5, 1, 1.5))),
+    "vispruner": Look("VisPruner", "#0A43B0", "o"),
+    "fastervlm": Look("FasterVLM", "#B3511B", "s"),
+    "divprune": Look("DivPrune", "#18867D", "D"),
+    "cdpruner": Look("CDPruner", "#59BCF3", "^"),
+    "greedyprune": Look("GreedyPrune", "#9762E9", "v"),
+    "foprurank": Look("FoPru rank", "#F599A3", "P"),
+    "foprurows": Look("FoPru rows", "#860870", "X"),
+    "greedyfacilitylocation": Look("Greedy facility location", "#A2AA19", "h"),
+    "greedylogdet": Look("Greedy log-determinant", "#334401", "p"),
+}
+"""Keys are names without case, spaces and punctuation, so that "FoPruRank" and "fopru_rank" are the same pruner."""
+
+BASELINES: Final = frozenset({"none", "oracle", "random", "uniformgrid"})
+
+# Solvers used as pruners, and names not known here: the hue says "not a published rule" or comes from the name.
+_OTHERS: Final = ("#334401", "#9762E9", "#B3511B", "#18867D", "#860870")
+_MARKERS: Final = ("<", ">", "d", "8", "H")
+
+KINDS: Final[dict[str, Look]] = {
+    "exact": Look("exact method", "#0A43B0", "D"),
+    "solver": Look("solver", "#18867D", "o"),
+    "rule": Look("published rule", "#B3511B", "s"),
+    "baseline": Look("baseline", "#8A929C", "x"),
+}
+
+SOURCES: Final[dict[str, Look]] = {
+    "vision CLS": Look("Vision CLS", "#0A43B0", "o"),
+    "text last token": Look("Text, last token", "#B3511B", "s"),
+}
+
+QUARTILES: Final = ("#A9C3E8", "#6A97D6", "#2F67B9", "#0B2F6B")
+"""First to last quarter of the raster order: light to dark, so that order survives in grey print."""
+
+
+def key(name: str) -> str:
+    """`name` without case, spaces and punctuation."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def is_baseline(name: str) -> bool:
+    """Whether `name` is the full model, the oracle, or a choice that looks at nothing."""
+    return key(name) in BASELINES
+
+
+def look(name: str) -> Look:
+    """Look of a pruner; a name that is not in `PRUNERS` gets a colour and a marker from its checksum.
+
+    The checksum depends on the name alone, so adding a pruner never repaints another.
+    """
+    known = PRUNERS.get(key(name))
+    if known is not None:
+        return known
+    checksum = zlib.crc32(name.encode())
+    return Look(name, _OTHERS[checksum % len(_OTHERS)], _MARKERS[checksum // len(_OTHERS) % len(_MARKERS)])
+
+
+def kind_look(kind: str) -> Look:
+    """Look of a group of selection methods; unknown kinds are drawn in ink."""
+    return KINDS.get(kind, Look(kind, INK, "h"))
+
+
+def source_look(source: str) -> Look:
+    """Look of an attention source; unknown sources get one from their checksum."""
+    return SOURCES.get(source) or look(source)

@@ -1,0 +1,62 @@
+"""Title, text and place of every figure in the report."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Caption(NamedTuple):
+    """Words around one figure."""
+
+    section: str
+    title: str
+    text: str
+
+
+CAPTIONS: dict[str, Caption] = {
+    "dispersion": Caption(
+        "attention",
+        "How concentrated attention is",
+        "Attention on the visual tokens, layer by layer, averaged over heads and normalised to one per image. Bands "
+        "are 95 % bootstrap intervals over images; the dashed line is perfectly even attention.",
+    ),
+    "shift": Caption(
+        "attention",
+        "Where in the image attention falls",
+        "Share of visual attention on each quarter of the raster order, Q1 the first rows of the image and Q4 the "
+        "last. A  positional bias would lift one quarter above the even share of 25 % in layer after layer.",
+    ),
+    "attention_maps": Caption(
+        "attention",
+        "Attention over one image",
+        "Each map has a colour scale of its own, from zero to the largest weight printed below it.",
+    ),
+    "certified_gap": Caption(
+        "selection",
+        "Distance to the best possible selection, by proof",
+        "The gap is (upper bound − value) / |value|, averaged over images, with 95 % intervals. The bound is proven "
+        "for each image, so the true distance to the optimum is at most the one shown.",
+    ),
+    "accuracy_vs_budget": Caption(
+        "accuracy",
+        "Accuracy against the number of tokens kept",
+        "Mean over tasks with 95 % intervals from a bootstrap clustered by image. The oracle knows which tokens a "
+        "question needs; random and uniform grid look at nothing.",
+    ),
+    "accuracy_by_task": Caption(
+        "accuracy",
+        "Which tasks suffer",
+        "Accuracy in percent at one budget, best mean first. Darker is better; the full model is on top.",
+    ),
+    "accuracy_vs_cost": Caption(
+        "cost",
+        "Accuracy against cost",
+        "Arithmetic of the prefill and size of the KV cache as shares of the full model. These are counted, not timed: "
+        "latency does not follow from them.",
+    ),
+    "kept_tokens": Caption(
+        "tokens",
+        "What each pruner keeps",
+        "Kept patches in colour, the others faded; outlined are the tokens that the question needs.",
+    ),
+}

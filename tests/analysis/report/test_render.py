@@ -1,0 +1,183 @@
+"""The page stands alone, escapes everything that came from data, and is replaced in one step."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis.figures import FIGURES
+from analysis.report import ExplorerImage, OutputFile, ReportInput, Stage, render, write_report
+from analysis.report.captions import CAPTIONS
+
+Build = Callable[..., ReportInput]
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+VOID = {"meta", "img", "link", "br", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, script bodies and visible text; fails on tags that do not match."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "script":
+            self.scripts.append(data)
+        elif self._open and self._open[-1] != "style":
+            self.text += data + " "
+
+
+def explorer_json(page: Page) -> dict:
+    return json.loads(page.scripts[0])
+
+
+def test_needs_nothing_from_outside(report_input: Build, png: Path) -> None:
+    source = render(report_input(figures={"dispersion": png}))
+    page = Page(source)
+    for tag, attributes in page.tags:
+        for name in ("src", "href"):
+            address = attributes.get(name)
+            assert address is None or address.startswith(("data:image/png;base64,", "#")), (tag, address)
+    assert not re.search(r"@import|url\((?!#)", source)
+    assert base64.b64encode(png.read_bytes()).decode() in source
+
+
+def test_only_the_own_script_may_run(report_input: Build) -> None:
+    page = Page(render(report_input()))
+    policy = next(
+        a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    )
+    runnable = [script for script in page.scripts if not script.startswith("{")]
+    assert len(runnable) == 1
+    digest = base64.b64encode(hashlib.sha256(runnable[0].encode()).digest()).decode()
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_everything_from_data_is_escaped(report_input: Build, png: Path) -> None:
+    plain = report_input()
+    image = plain.explorer[0]
+    question = dataclasses.replace(
+        image.questions[0], question=EVIL, answer=EVIL, task=EVIL, kept={(EVIL, 4): [0]}, predictions={(EVIL, 4): EVIL}
+    )
+    content = report_input(
+        model=EVIL,
+        command=EVIL,
+        benchmark=EVIL,
+        notes=[EVIL],
+        provenance={EVIL: EVIL},
+        stages=[Stage(EVIL, 1.0, EVIL)],
+        files=[OutputFile(EVIL, EVIL)],
+        figures={EVIL: png},
+        accuracy=plain.accuracy.replace({"pruner": {"VisPruner": EVIL}, "task": {"text": EVIL}}),
+        selection=plain.selection.replace({"solver": {"Greedy": EVIL}, "objective": {"MaxMin": EVIL}}),
+        attention=plain.attention.replace({"metric": {"effective_tokens": EVIL}, "source": {"vision CLS": EVIL}}),
+        quartiles=plain.quartiles.replace({"source": {"vision CLS": EVIL}}),
+        cost=plain.cost.replace({"pruner": {"VisPruner": EVIL}}),
+        explorer=[ExplorerImage(EVIL, image.image, image.grid, [question])],
+    )
+    page = Page(render(content))
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    assert page.text.count(EVIL) > 10
+    data = explorer_json(page)
+    assert data["images"][0]["questions"][0]["text"] == EVIL
+    assert data["pruners"][0]["label"] == EVIL
+
+
+def test_explorer_data_gives_the_tokens_back(report_input: Build) -> None:
+    data = explorer_json(Page(render(report_input())))
+
+    def members(number: int) -> list[int]:
+        field = base64.b64decode(data["sets"][number])
+        return [token for token in range(16) if field[token // 8] >> token % 8 & 1]
+
+    question = data["images"][0]["questions"][0]
+    choices = {(name, keep): (members(number), answer) for name, keep, number, answer in question["choices"]}
+    assert choices == {("VisPruner", 4): ([0, 1, 5, 15], "yes"), ("random", 4): ([2, 3, 4, 9], None)}
+    assert members(question["needed"]) == [5]
+    assert question["full"] == "yes"
+    assert data["keeps"] == [4]
+
+
+def test_equal_sets_are_stored_once(report_input: Build) -> None:
+    image = report_input().explorer[0]
+    many = dataclasses.replace(image, questions=[image.questions[0]] * 9)
+    assert len(explorer_json(Page(render(report_input(explorer=[many]))))["sets"]) == 3
+
+
+def test_without_pictures_there_is_no_explorer_and_no_script(report_input: Build) -> None:
+    page = Page(render(report_input(explorer=[])))
+    assert page.scripts == []
+
+
+def test_every_figure_has_a_caption_and_a_place(report_input: Build, png: Path) -> None:
+    names = [draw.__name__ for draw in FIGURES]
+    assert set(CAPTIONS) == set(names)
+    page = Page(render(report_input(figures={name: png for name in [*names, "own_figure"]})))
+    ids = [attributes["id"] for tag, attributes in page.tags if tag == "figure"]
+    assert sorted(ids) == sorted(f"figure-{name}" for name in [*names, "own_figure"])
+    assert {attributes["width"] for tag, attributes in page.tags if tag == "img"} == {"959"}
+
+
+def test_written_in_one_step_and_repeatable(report_input: Build, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "out"
+    path = write_report(folder, report_input())
+    first = path.read_bytes()
+    assert path == folder / "report.html"
+    assert write_report(folder, report_input()).read_bytes() == first
+    assert [entry.name for entry in folder.iterdir()] == ["report.html"]
+
+
+def test_a_failing_report_leaves_the_old_one(report_input: Build, tmp_path: Path) -> None:
+    old = write_report(tmp_path, report_input()).read_bytes()
+    with pytest.raises(FileNotFoundError):
+        write_report(tmp_path, report_input(figures={"shift": tmp_path / "missing.png"}))
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(ValueError, match="figure 'shift' must be a PNG file"):
+        write_report(tmp_path, report_input(figures={"shift": tmp_path / "text.png"}))
+    assert (tmp_path / "report.html").read_bytes() == old
+
+
+def test_headline_is_looked_up(report_input: Build) -> None:
+    text = " ".join(Page(render(report_input())).text.split())
+    assert "90.0 % accuracy of the full model" in text
+    assert "72.0 % accuracy of DivPrune best at 4 tokens, random 30.0 %" in text
+    assert "1.0 % certified gap to the best selection Greedy, facility location at 4 tokens" in text
+    assert "4.00 effective tokens of the CLS" in text
+    assert "Total 1 min 02 s" in text
+
+
+def test_content_is_checked(report_input: Build) -> None:
+    plain = report_input()
+    with pytest.raises(ValueError, match=r"`cost` must have the columns .* missing: kv_ratio"):
+        report_input(cost=plain.cost.drop(columns="kv_ratio"))
+    image = plain.explorer[0]
+    with pytest.raises(ValueError, match=r"tokens of 'image 7' must be in \[0, 3\], got 5"):
+        dataclasses.replace(image, grid=(2, 2))
+    with pytest.raises(ValueError, match="`questions` of 'image 7' must hold at least one question"):
+        dataclasses.replace(image, questions=[])
