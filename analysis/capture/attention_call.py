@@ -1,0 +1,144 @@
+"""Listen to the attention calls of a model while its fused kernels stay in use.
+
+Every attention module of the Hugging Face library asks one shared registry for its attention function. While somebody
+listens, the registry hands out the same function with a listener beside it: the original runs first and its result is
+returned untouched, so outputs are bit-identical under any implementation (sdpa, flash, eager). The listener sees
+queries and keys after rotary embedding and norms, and computes only the rows it needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+ALTERING = ("softcap", "position_bias", "s_aux")  # options that change the softmax beyond scale and mask
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionCall:
+    """What one attention function received.
+
+    Parameters
+    ----------
+    query
+        [image, head, query, dim].
+    key
+        [image, key head, key, dim]; several heads may share a key head.
+    mask
+        [image or 1, head or 1, query or 1, key], boolean (True is visible) or additive; [image, key] for padding only;
+        or None.
+    scaling
+        Factor of the scores.
+    causal
+        Whether a query sees no later key; a four-dimensional mask says so itself.
+    altered
+        Names of options that change the weights in ways `rows` does not follow.
+    """
+
+    query: Tensor
+    key: Tensor
+    mask: Tensor | None
+    scaling: float
+    causal: bool
+    altered: tuple[str, ...] = ()
+
+    def rows(self, at: Tensor) -> Tensor:
+        """Softmax weights of the queries `at` over all keys, float32 [image, head, row, key].
+
+        Parameters
+        ----------
+        at
+            Query positions, int64 [image or 1, row].
+
+        Raises
+        ------
+        ValueError
+            If the attention has a soft cap, sinks, a position bias or a sliding window that the mask does not show.
+        """
+        if self.altered:
+            raise ValueError(f"attention weights under {', '.join(self.altered)} cannot be recomputed")
+        images, heads, queries, width = self.query.shape
+        keys = self.key.shape[2]
+        at = at.to(self.query.device).expand(images, -1)
+        index = at[:, None, :, None]
+        picked = self.query.gather(2, index.expand(-1, heads, -1, width)).float()
+        grouped = picked.reshape(images, self.key.shape[1], -1, width)  # heads of one key head lie side by side
+        scores = (grouped @ self.key.float().transpose(-1, -2)).reshape(images, heads, -1, keys) * self.scaling
+        lowest = torch.finfo(scores.dtype).min
+        mask = self.mask
+        if mask is not None and mask.ndim == 4:
+            shown = mask[..., :keys].expand(images, -1, queries, -1)
+            shown = shown.gather(2, index.expand(-1, shown.shape[1], -1, keys))
+            scores = scores.masked_fill(~shown, lowest) if shown.dtype == torch.bool else scores + shown.float()
+            return scores.softmax(-1)
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :keys].bool(), lowest)
+        if self.causal and queries > 1:
+            scores = scores.masked_fill(torch.arange(keys, device=at.device) > index, lowest)
+        return scores.softmax(-1)
+
+
+Listener = Callable[[nn.Module, AttentionCall], None]
+_listeners: list[Listener] = []
+_lock = threading.Lock()
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell `listener` of every attention call of every model inside the context; it picks by module.
+
+    The registry is as before once the last listener has left, whatever the order of leaving.
+    """
+    with _lock:
+        _listeners.append(listener)
+        if len(_listeners) == 1:
+            # An attribute of the registry object shadows its method: no entry, config or module is touched, and
+            # "eager", which is no entry of the registry but a default of the caller, is covered too.
+            vars(ALL_ATTENTION_FUNCTIONS)["get_interface"] = _get_interface
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners.remove(listener)
+            if not _listeners:
+                del vars(ALL_ATTENTION_FUNCTIONS)["get_interface"]
+
+
+def _get_interface(implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
+    registry = ALL_ATTENTION_FUNCTIONS
+    function = type(registry).get_interface(registry, implementation, default)
+
+    @functools.wraps(function)
+    def attend(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *args: Any, **options: Any
+    ) -> Any:
+        output = function(module, query, key, value, attention_mask, *args, **options)
+        with torch.no_grad():
+            for listener in tuple(_listeners):
+                listener(module, _call(module, query, key, attention_mask, options))
+        return output
+
+    return attend
+
+
+def _call(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]) -> AttentionCall:
+    scaling, causal, window = options.get("scaling"), options.get("is_causal"), options.get("sliding_window")
+    altered = [name for name in ALTERING if options.get(name) is not None]
+    if window is not None and key.shape[2] > window and (mask is None or mask.ndim != 4):
+        altered.append("sliding_window")
+    return AttentionCall(
+        query=query.detach(),
+        key=key.detach(),
+        mask=mask,
+        scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+        causal=bool(getattr(module, "is_causal", True) if causal is None else causal),
+        altered=tuple(altered),
+    )

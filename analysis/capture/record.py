@@ -1,0 +1,179 @@
+"""`record`: attention rows of a running model, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from solvers.names import nearest, unknown
+
+from ..models import AbstractAdapter, Vlm, adapter_for
+from .attention_call import AttentionCall, listening
+from .reducers import AbstractReducer, Place
+
+
+class Log:
+    """What was recorded: an attribute (or item) per reducer, readable during and after the recording.
+
+    ``log.cls`` is a float32 tensor on the CPU [image, layer, ...]: what the reducer keeps of each layer, layers in the
+    order of the reducer's `layers`, images in the order in which the model saw them, over all forward passes. With beam
+    search a prompt counts once per beam.
+    """
+
+    def __init__(self, layers: dict[str, tuple[int, ...]]) -> None:
+        self._parts: dict[str, dict[int, list[Tensor]]] = {
+            name: {layer: [] for layer in chosen} for name, chosen in layers.items()
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        layers = list(self._parts[nearest(name, self._parts, "record")].values())
+        if not layers[0]:
+            raise ValueError(f"`{name}` recorded nothing: no forward pass with an image and its prompt was seen")
+        if len({len(calls) for calls in layers}) > 1:
+            raise ValueError(f"`{name}` is incomplete: a forward pass broke off between the layers")
+        if len({call.shape[1:] for calls in layers for call in calls}) > 1:
+            raise ValueError(f"`{name}` holds forward passes with different numbers of visual tokens")
+        return torch.stack([torch.cat(calls) for calls in layers], dim=1)
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name.startswith("_") or name not in self._parts:
+            raise AttributeError(unknown(name, self.__dict__.get("_parts", ()), "record"))
+        return self[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parts]
+
+
+@contextmanager
+def record(vlm: Vlm | PreTrainedModel, **reducers: AbstractReducer) -> Iterator[Log]:
+    """Record attention of every forward pass inside the context, `generate` included.
+
+    The model keeps its attention implementation, and its outputs stay bit-identical; only the rows that the reducers
+    ask for are computed beside it, without gradients, in float32. Of the language model the prefill is recorded. After
+    exit, also by an exception, nothing is left on the model, its configuration or the library.
+
+    Parameters
+    ----------
+    vlm
+        The model, loaded or bare.
+    reducers
+        What to keep, by the name under which the log shows it.
+
+    Raises
+    ------
+    ValueError
+        If there are no reducers, a layer does not exist, or CLS rows are asked of an encoder without CLS. During a
+        forward pass: if the prompts of a batch hold different numbers of visual tokens, or the language model does not
+        see the prompt as given (the visual tokens are pruned: record outside of `prune`).
+    TypeError
+        If a reducer is something else.
+
+    Examples
+    --------
+    >>> with record(vlm, cls=ClsRow(), last=LastRow(heads=False)) as log:  # doctest: +SKIP
+    ...     vlm.answer(image, question)
+    >>> log.cls.shape  # image, layer, head, token  # doctest: +SKIP
+    torch.Size([1, 5, 4, 576])
+    """
+    model, adapter = (vlm.model, vlm.adapter) if isinstance(vlm, Vlm) else (vlm, adapter_for(vlm))
+    recorder = _Recorder(model, adapter, reducers)
+    with ExitStack() as stack:
+        base: Any = model.base_model
+        stack.callback(base.register_forward_pre_hook(recorder.enter, with_kwargs=True).remove)
+        stack.callback(base.register_forward_hook(recorder.leave, always_call=True).remove)
+        stack.enter_context(listening(recorder.hear))
+        yield recorder.log
+
+
+class _Recorder:
+    """Knows whose layer an attention module is, and where the visual tokens of the running forward pass are."""
+
+    def __init__(self, model: PreTrainedModel, adapter: AbstractAdapter, reducers: dict[str, AbstractReducer]) -> None:
+        if not reducers:
+            raise ValueError("`reducers` must name at least one, for example cls=ClsRow()")
+        towers = {"vision": adapter.vision_layers(model), "text": adapter.text_layers(model)}
+        self.layer_of: dict[nn.Module, tuple[str, int]] = {
+            part: (tower, index)
+            for tower, blocks in towers.items()
+            for index, block in enumerate(blocks)
+            for part in block.modules()
+        }
+        for name, reducer in reducers.items():
+            if not isinstance(reducer, AbstractReducer):
+                raise TypeError(f"`{name}` must be a reducer such as ClsRow(), got {reducer!r}")
+            if reducer.needs_cls and not adapter.has_cls:
+                raise ValueError(f"`{name}` needs a vision encoder with a CLS token: use MeanReceived() here")
+        self.reducers = reducers
+        self.layers = {name: _layers(name, r.layers, len(towers[r.tower])) for name, r in reducers.items()}
+        self.log = Log(self.layers)
+        self.has_cls = adapter.has_cls
+        self.image_token = adapter.image_token_id(model)
+        self.prompt: Place | None = None
+        self.length = 0
+
+    def enter(self, base: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Before a forward pass of the whole model: find the visual tokens, if any, in its prompts."""
+        given = inspect.signature(base.forward).bind_partial(*args, **options).arguments
+        ids = given.get("input_ids")
+        if any(reducer.tower == "text" for reducer in self.reducers.values()) and ids is not None:
+            self.length = ids.shape[1]
+            self.prompt = _prompt_place(ids == self.image_token, given.get("attention_mask"))
+
+    def leave(self, *_: Any) -> None:
+        self.prompt = None
+
+    def hear(self, module: nn.Module, call: AttentionCall) -> None:
+        tower, layer = self.layer_of.get(module, ("", -1))
+        if not tower:
+            return
+        for name, reducer in self.reducers.items():
+            if reducer.tower == tower and layer in self.layers[name]:
+                place = self._encoder_place(call) if tower == "vision" else self._prompt(call)
+                if place is not None:
+                    self.log._parts[name][layer].append(reducer.reduce(call, place).cpu())
+
+    def _encoder_place(self, call: AttentionCall) -> Place:
+        positions = torch.arange(call.key.shape[2])[None]
+        return Place(visual=positions[:, int(self.has_cls) :], asking=positions[:, :1])
+
+    def _prompt(self, call: AttentionCall) -> Place | None:
+        if self.prompt is not None and call.query.shape[2] != self.length:
+            raise ValueError(
+                f"the language model must see the {self.length} tokens of the prompt to be recorded, "
+                f"got {call.query.shape[2]}: record outside of `prune`"
+            )
+        return self.prompt
+
+
+def _layers(name: str, layers: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+    chosen = range(count) if layers is None else layers
+    for layer in chosen:
+        if not -count <= layer < count:
+            raise ValueError(f"`layers` of `{name}` must be in [{-count}, {count - 1}], got {layer}")
+    resolved = tuple(layer % count for layer in chosen)
+    if not resolved or len(set(resolved)) < len(resolved):
+        raise ValueError(f"`layers` of `{name}` must name at least one layer and none twice, got {layers}")
+    return resolved
+
+
+def _prompt_place(visual: Tensor, mask: Any) -> Place | None:
+    """Place of the visual tokens from their mask [prompt, position]; None without any: text only, or decoding."""
+    prompts, length = visual.shape
+    counts = visual.sum(1)
+    if not counts.any():
+        return None
+    if (counts != counts[0]).any():
+        raise ValueError(f"prompts recorded together must hold equally many visual tokens, got {counts.tolist()}")
+    positions = torch.arange(length, device=visual.device)
+    padded = isinstance(mask, Tensor) and mask.ndim == 2
+    last = (mask.to(visual.device).bool() * positions).amax(1) if padded else positions[-1:].expand(prompts)
+    return Place(visual=visual.nonzero()[:, 1].reshape(prompts, -1), asking=last[:, None])

@@ -1,0 +1,113 @@
+"""Run a function of one attention row over whole arrays: NumPy, Dask or xarray, along the token axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import dask.array
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+Float64Array = npt.NDArray[np.float64]
+Core = Callable[..., Float64Array]
+Weights = TypeVar("Weights", npt.NDArray[Any], xr.DataArray)
+"""Attention weights [..., token]: non-negative, finite, at least one of them positive; any scale."""
+
+
+def over_tokens(
+    core: Core, weights: Weights, dim: str, *, part: str = "", labels: tuple[Any, ...] = (), **options: Any
+) -> Weights:
+    """Apply `core` to `weights`, normalised to sum 1 in float64 along the tokens.
+
+    Parameters
+    ----------
+    core
+        Function of an array [..., token] of probabilities; its result has the token axis replaced by `labels`, if any,
+        else dropped.
+    weights
+        Array [..., token], or a DataArray with the dimension `dim`. Dask arrays stay lazy.
+    dim
+        Name of the token dimension of a DataArray; without meaning for arrays, whose last axis is taken.
+    part
+        Name of the new last dimension of the result, if it has one.
+    labels
+        Coordinates along `part`.
+    options
+        Passed on to `core`.
+
+    Raises
+    ------
+    ValueError
+        For a missing dimension, no tokens, negative, NaN or infinite weights, or a row that sums to 0. With a Dask
+        array the values are seen, and refused, when the result is computed.
+    """
+    if isinstance(weights, xr.DataArray):
+        return _over_dimension(core, weights, dim, part, labels, options)
+    if isinstance(weights, dask.array.Array):
+        names = [*(f"axis_{axis}" for axis in range(weights.ndim - 1)), dim]
+        return _over_dimension(core, xr.DataArray(weights, dims=names), dim, part, labels, options).data
+    array = np.asarray(weights)
+    if array.ndim == 0:
+        raise ValueError("`weights` must have a token axis, got a single number")
+    return core(probabilities(array), **options)
+
+
+def _over_dimension(
+    core: Core, weights: xr.DataArray, dim: str, part: str, labels: tuple[Any, ...], options: dict[str, Any]
+) -> xr.DataArray:
+    if dim not in weights.dims:
+        raise ValueError(f"`weights` must have the dimension {dim!r}, got dimensions {tuple(weights.dims)}")
+    if weights.sizes[dim] == 0:
+        raise ValueError("`weights` must hold at least 1 token, got 0")
+    if weights.chunks is not None:
+        weights = weights.chunk({dim: -1})  # a row is one unit: its sum and its order need all tokens
+
+    def on_block(block: npt.NDArray[Any]) -> Float64Array:
+        return core(probabilities(block), **options)
+
+    result = xr.apply_ufunc(
+        on_block,
+        weights,
+        input_core_dims=[[dim]],
+        output_core_dims=[[part] if part else []],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {part: len(labels)}} if part else None,
+        keep_attrs=True,
+    )
+    return result.assign_coords({part: list(labels)}) if part else result
+
+
+def probabilities(weights: npt.NDArray[Any]) -> Float64Array:
+    """`weights` [..., token] in float64, divided by their sum along the last axis."""
+    if weights.dtype.kind not in "fiub":
+        raise ValueError(f"`weights` must be real numbers, got dtype {weights.dtype}")
+    if weights.shape[-1] == 0:
+        raise ValueError("`weights` must hold at least 1 token, got 0")
+    values = weights.astype(np.float64)
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ValueError(f"`weights` must be finite, got {bad} NaN or infinite of {values.size} values")
+    if (values < 0).any():
+        raise ValueError(f"`weights` must not be negative, got {values.min():g}")
+    total = values.sum(-1, keepdims=True)
+    if not (total > 0).all():
+        raise ValueError("`weights` must have a positive sum over the tokens, got a row of zeros")
+    return values / total
+
+
+def grid_positions(grid: tuple[int, int], tokens: int) -> Float64Array:
+    """Row and column of each token of a row-major grid, scaled to [0, 1], float64 [token, 2]; 0 along a side of 1.
+
+    Raises
+    ------
+    ValueError
+        If the grid does not hold `tokens` tokens.
+    """
+    rows, columns = grid
+    if rows < 1 or columns < 1 or rows * columns != tokens:
+        raise ValueError(f"`grid` must be (rows, columns) with rows * columns = {tokens} tokens, got {tuple(grid)}")
+    row, column = np.divmod(np.arange(tokens), columns)
+    return np.stack([row / max(rows - 1, 1), column / max(columns - 1, 1)], axis=-1)
