@@ -24,7 +24,9 @@ def study(
     fast: Annotated[bool, typer.Option("--fast", help="A few images only: a look at what the study does.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for report, tables and figures.")] = Path("out"),
     model: Annotated[str, typer.Option(help="Folder or hub id; the embedded model by default.")] = "",
-    images: Annotated[int | None, typer.Option(help="Images of the benchmark whose questions are answered.")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images of the benchmark whose questions are answered.")
+    ] = None,
 ) -> None:
     """Attention, token selection and pruned accuracy of a model, as tables, figures and one HTML report.
 
@@ -42,3 +44,7 @@ def study(
         typer.secho("stopped; the same command continues from here", err=True)
         raise typer.Exit(130) from None
     typer.echo(f"open {report}")
+
+
+if __name__ == "__main__":
+    app()

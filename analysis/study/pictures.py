@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 
 from analysis import figures
 from analysis.evaluation import Question
+from analysis.figures import Figure
 from analysis.pruning import VisualTokens
 from analysis.report import ExplorerImage, ExplorerQuestion
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from analysis.evaluation import MiniVqa, accuracy_table
-from analysis.metrics import measure, summarise
+from analysis.metrics import measure, quartile_shares, summarise
 from analysis.models import Vlm, load
 from analysis.report import OutputFile, ReportInput, Stage, write_report
 from solvers.files import replacing
@@ -127,7 +128,8 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
 
 def _load(model: str | None) -> Vlm:
     try:
-        return load(str(EMBEDDED) if model is None else model)
+        # the embedded model is named as in the repository, wherever that lies on this machine
+        return load(model) if model is not None else replace(load(str(EMBEDDED)), id="data/mini_llava")
     except (OSError, ValueError, KeyError) as error:
         raise StudyError(f"cannot load the model: {error.args[0] if error.args else error}") from error
 
@@ -137,7 +139,7 @@ def _summaries(raw: dict[str, pd.DataFrame], subject: Subject) -> dict[str, pd.D
     accuracy = accuracy_table(raw["accuracy"])
     return {
         "attention": attention,
-        "quartiles": summaries.quartile_shares(attention),
+        "quartiles": quartile_shares(attention),
         "selection": summaries.selection_summary(raw["selection"]),
         "accuracy": accuracy,
         "cost": summaries.cost_summary(accuracy),

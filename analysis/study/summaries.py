@@ -7,20 +7,10 @@ import pandas as pd
 
 from analysis.figures import frames
 from analysis.metrics import bootstrap_interval
-from analysis.metrics.shift import QUARTILES
 from solvers import RULES
 
 EXACT = {"Exact", "BruteForce"}
 BASELINES = {"Random", "UniformGrid", "TopK", "KDpp"}
-
-
-def quartile_shares(summary: pd.DataFrame) -> pd.DataFrame:
-    """Columns of `frames.QUARTILES`: attention by quarter of the token index, first to last."""
-    prefix = "quartile_"
-    shares = summary[summary["metric"].str.startswith(prefix)].copy()
-    order = {f"{prefix}{name}": number for number, name in enumerate(QUARTILES, 1)}
-    shares["quartile"] = shares["metric"].map(order)
-    return shares[list(frames.QUARTILES.columns)].reset_index(drop=True)
 
 
 def selection_summary(rows: pd.DataFrame) -> pd.DataFrame:
