@@ -1,0 +1,54 @@
+"""Choose which k of n visual tokens stay: selection as combinatorial optimisation.
+
+Problem         what is known about the tokens of one image, and how many may stay
+OBJECTIVES      what a selection is scored by
+SOLVERS         how a selection is found
+RULES           published selection rules, pure functions of arrays in `solvers.rules`
+Solution        what comes back: selection, value, upper bound, status
+compare         every solver on every problem, as one table with certified gaps
+
+The tuples in capitals are the whole registry: a new objective or solver is one file and one entry.
+"""
+
+from __future__ import annotations
+
+from .baselines import Random as Random
+from .baselines import TopK as TopK
+from .baselines import UniformGrid as UniformGrid
+from .compare import compare as compare
+from .compare import default_solvers as default_solvers
+from .constraints import Cardinality as Cardinality
+from .dpp import DppMap as DppMap
+from .dpp import KDpp as KDpp
+from .exact import BruteForce as BruteForce
+from .exact import Exact as Exact
+from .greedy import Greedy as Greedy
+from .objectives import OBJECTIVES as OBJECTIVES
+from .objectives import AbstractObjective as AbstractObjective
+from .objectives import FacilityLocation as FacilityLocation
+from .objectives import LogDet as LogDet
+from .objectives import MaxMin as MaxMin
+from .objectives import Saliency as Saliency
+from .problem import Problem as Problem
+from .provenance import provenance as provenance
+from .published import PublishedRule as PublishedRule
+from .rules import RULES as RULES
+from .rules import Rule as Rule
+from .solution import Certificate as Certificate
+from .solution import Solution as Solution
+from .solution import Status as Status
+from .solver import AbstractSolver as AbstractSolver
+from .study import Study as Study
+
+SOLVERS: tuple[type[AbstractSolver], ...] = (
+    TopK,
+    Random,
+    UniformGrid,
+    Greedy,
+    DppMap,
+    KDpp,
+    Exact,
+    BruteForce,
+    PublishedRule,
+)
+"""Every solver of the package; each can be built without arguments."""

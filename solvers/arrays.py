@@ -1,0 +1,40 @@
+"""Array aliases of the package and the two checks that every array passes once."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+AnyScalar = TypeVar("AnyScalar", bound=np.generic)
+
+
+def finite(name: str, array: npt.ArrayLike) -> FloatArray:
+    """`array` as a read-only float array of its own; float32 and float64 keep their precision.
+
+    Raises
+    ------
+    ValueError
+        If it is not numeric, or holds NaN or infinite values.
+    """
+    values = np.asarray(array)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"`{name}` must be an array of real numbers, got dtype {values.dtype}")
+    if values.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        values = values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ValueError(f"`{name}` must be finite, got {bad} NaN or infinite of {values.size} values")
+    return frozen(values)
+
+
+def frozen(array: npt.NDArray[AnyScalar]) -> npt.NDArray[AnyScalar]:
+    """A read-only C-ordered array with the content of `array`, copied only if somebody could still write to it."""
+    if array.flags.writeable or not array.flags.c_contiguous:
+        array = array.copy(order="C")
+        array.setflags(write=False)
+    return array

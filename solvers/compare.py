@@ -1,0 +1,248 @@
+"""Run solvers on problems and collect one row per run: resumable, parallel, reproducible."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .baselines import Random, TopK, UniformGrid
+from .bounds import upper_bound
+from .dpp import DppMap, KDpp
+from .exact import Exact
+from .greedy import Greedy
+from .objectives import AbstractObjective, FacilityLocation
+from .parts import Parts
+from .problem import Problem
+from .provenance import provenance
+from .published import PublishedRule
+from .rules import RULES
+from .solution import Status, relative_gap
+from .solver import ROUNDING, AbstractSolver
+from .study import COLUMNS, Study
+
+
+def default_solvers() -> tuple[AbstractSolver, ...]:
+    """What `compare` runs if it is told nothing: baselines, greedy, DPP, exact, and every published rule."""
+    general = (Random(), UniformGrid(), TopK(), Greedy(), DppMap(), KDpp(), Exact())
+    return (*general, *(PublishedRule(rule.name) for rule in RULES))
+
+
+def compare(
+    problems: Problem | Iterable[Problem],
+    solvers: Sequence[AbstractSolver] | None = None,
+    objective: AbstractObjective[Any] | None = None,
+    *,
+    budgets: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    time_limit: float | None = 60.0,
+    n_jobs: int = 1,
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Study:
+    """Run every solver on every problem and budget, and bound each from above.
+
+    Parameters
+    ----------
+    problems
+        One or several problems with distinct ids.
+    solvers
+        Solvers with distinct names; default: `default_solvers()`.
+    objective
+        What selections are scored by; default `FacilityLocation()`.
+    budgets
+        Budgets to run each problem at; default: its own.
+    seeds
+        Seeds of the solvers that use chance; the others run once, under the first.
+    time_limit
+        Seconds per run and per bound; None lets them finish.
+    n_jobs
+        Processes, as in joblib; each does all runs of one problem and budget.
+    store
+        Folder in which finished runs are kept. A run that was interrupted, killed included, continues there; runs are
+        recognised by the data of the problem, the solver's parameters, seed, time limit and package version.
+    progress
+        Whether to show a progress bar on the terminal.
+
+    Returns
+    -------
+    Study
+        Rows in the order problem, budget, solver, seed. All rows of a problem and budget share one upper bound,
+        except where a solver proved a smaller one for itself.
+
+    Raises
+    ------
+    ValueError
+        For no problems, no solvers or no seeds, repeated ids or names, or a budget that does not fit.
+
+    Notes
+    -----
+    Each run gets a seed derived from the names of problem and solver and the given seed. So adding a solver never
+    changes the numbers of another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> problem = Problem.from_features(np.eye(6) + 0.1, budget=2)
+    >>> compare(problem, [Greedy()], progress=False).frame["status"].tolist()
+    ['feasible']
+    """
+    listed = [problems] if isinstance(problems, Problem) else list(problems)
+    chosen = default_solvers() if solvers is None else tuple(solvers)
+    _distinct("problems", [problem.id for problem in listed])
+    _distinct("solvers", [solver.name for solver in chosen])
+    _distinct("seeds", [str(seed) for seed in seeds])
+    if budgets is not None:
+        _distinct("budgets", [str(budget) for budget in budgets])
+    folder = None if store is None else str(Parts(store).folder)
+    scored_by = FacilityLocation() if objective is None else objective
+    cells = [
+        _Cell(sized, chosen, scored_by, tuple(seeds), time_limit, folder)
+        for problem in listed
+        for sized in ([problem] if budgets is None else [problem.with_budget(budget) for budget in budgets])
+    ]
+    rows = [row for cell in _run_all(cells, n_jobs, progress) for row in cell]
+    frame = pd.DataFrame(rows)
+    # A column of floats only, also where every run was unsupported.
+    numbers = ["value", "upper_bound", "gap", "relative_gap", "seconds"]
+    frame[numbers] = frame[numbers].astype("float64")
+    return Study(frame[[*COLUMNS, *(name for name in frame.columns if name not in COLUMNS)]])
+
+
+def child_seed(problem_id: str, solver_name: str, seed: int) -> int:
+    """Seed of one run, a 63-bit number derived from names, so that it does not depend on what else is run."""
+    digest = hashlib.sha256(f"{problem_id}\x1f{solver_name}\x1f{seed}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """All runs of one problem at one budget."""
+
+    problem: Problem
+    solvers: tuple[AbstractSolver, ...]
+    objective: AbstractObjective[Any]
+    seeds: tuple[int, ...]
+    time_limit: float | None
+    store: str | None
+
+    def runs(self) -> Iterator[tuple[AbstractSolver, int]]:
+        for solver in self.solvers:
+            for seed in self.seeds[:1] if solver.deterministic else self.seeds:
+                yield solver, seed
+
+
+def _run_all(cells: list[_Cell], n_jobs: int, progress: bool) -> list[list[dict[str, Any]]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("solving", total=sum(1 for cell in cells for _ in cell.runs()))
+        if n_jobs == 1:
+            return [_run(cell, lambda: bar.advance(task)) for cell in cells]
+        results: list[list[dict[str, Any]]] = []
+        for rows in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(joblib.delayed(_run)(c) for c in cells):
+            results.append(rows)
+            bar.advance(task, len(rows))
+    return results
+
+
+def _run(cell: _Cell, finished: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+    parts = None if cell.store is None else Parts(cell.store)
+    about = {
+        "version": provenance()["prunescope"],
+        "data": cell.problem.fingerprint,
+        "problem": cell.problem.id,
+        "budget": cell.problem.budget,
+        "objective": repr(cell.objective),
+        "time_limit": cell.time_limit,
+    }
+    shared: dict[str, Any] | None = None
+    rows = []
+    for solver, seed in cell.runs():
+        key = about | {"solver": repr(solver), "seed": seed}
+        row = None if parts is None else parts.read(key)
+        if row is None:
+            if shared is None:
+                shared = _shared_bound(cell, about, parts)
+            row = _row(cell, solver, seed, shared)
+            if parts is not None:
+                parts.write(key, row)
+        rows.append(row)
+        finished()
+    return rows
+
+
+def _shared_bound(cell: _Cell, about: dict[str, Any], parts: Parts | None) -> dict[str, Any]:
+    key = about | {"upper_bound": True}
+    stored = None if parts is None else parts.read(key)
+    if stored is not None:
+        return stored
+    if cell.objective.supports(cell.problem) is not None:
+        return {"value": math.inf, "method": "none"}
+    # No solver's value goes in: the bound must not depend on who takes part.
+    bound = upper_bound(cell.problem, cell.objective, time_limit=cell.time_limit)._asdict()
+    if parts is not None:
+        parts.write(key, bound)
+    return bound
+
+
+def _row(cell: _Cell, solver: AbstractSolver, seed: int, shared: dict[str, Any]) -> dict[str, Any]:
+    problem, objective = cell.problem, cell.objective
+    row: dict[str, Any] = {
+        "problem": problem.id,
+        "n": problem.tokens,
+        "budget": problem.budget,
+        "objective": repr(objective),
+        "solver": solver.name,
+        "seed": seed,
+    }
+    reason = solver.supports(problem, objective)
+    if reason is not None:
+        empty = {"value": None, "upper_bound": shared["value"], "gap": None, "relative_gap": None, "seconds": None}
+        row |= empty | {"bound_method": shared["method"], "evaluations": 0, "status": Status.UNSUPPORTED.label}
+        return row | {"reason": reason, "selected": []} | provenance()
+    run_seed = child_seed(problem.id, solver.name, seed)
+    solution = solver.solve(problem, objective, seed=run_seed, time_limit=cell.time_limit)
+    bound, method = shared["value"], shared["method"]
+    if solution.value > bound + ROUNDING * max(1.0, abs(solution.value)):
+        raise RuntimeError(f"{solver.name} on {problem.id} exceeds the {method} bound {bound!r}: {solution.value!r}")
+    if solution.upper_bound < bound:
+        bound, method = solution.upper_bound, solver.name
+    bound = max(bound, solution.value)
+    return (
+        row
+        | {
+            "value": solution.value,
+            "upper_bound": bound,
+            "gap": bound - solution.value,
+            "relative_gap": relative_gap(solution.value, bound),
+            "bound_method": method,
+            "seconds": solution.seconds,
+            "evaluations": solution.evaluations,
+            "status": solution.status.label,
+            "reason": "",
+            "selected": solution.selected.tolist(),
+        }
+        | provenance()
+    )
+
+
+def _distinct(name: str, values: list[str]) -> None:
+    if not values:
+        raise ValueError(f"`{name}` must not be empty")
+    repeated = next((value for value in values if values.count(value) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"`{name}` must be distinct, got {repeated!r} more than once")

@@ -1,0 +1,61 @@
+"""Exact solvers. This package and `solvers.bounds` are the only places that may import OR-Tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..objectives import AbstractObjective, FacilityLocation, Saliency
+from ..problem import Problem
+from ..solution import Status
+from ..solver import AbstractSolver, Outcome
+from .brute_force import BruteForce as BruteForce
+
+
+def _saliency(problem: Problem, objective: Saliency, time_limit: float | None) -> Outcome:
+    best = np.argsort(-problem.signal(objective.signal), kind="stable")[: problem.budget]
+    return Outcome(best, Status.OPTIMAL, objective.value(problem, best))
+
+
+def _facility_location(problem: Problem, objective: FacilityLocation, time_limit: float | None) -> Outcome:
+    from .facility_location import solve_facility_location  # OR-Tools takes half a second to import
+
+    return solve_facility_location(problem, time_limit)
+
+
+METHODS: tuple[tuple[type[AbstractObjective[Any]], Callable[[Problem, Any, float | None], Outcome]], ...] = (
+    (Saliency, _saliency),
+    (FacilityLocation, _facility_location),
+)
+"""Which function proves optimality for which objective; a new method is one entry."""
+
+
+@dataclass(frozen=True)
+class Exact(AbstractSolver):
+    """Proves optimality with the method made for the objective; at the time limit returns incumbent, bound and gap.
+
+    Saliency is sorted. Facility location goes through a Lagrangian dual, reduced-cost fixing and a mixed-integer
+    program; see `solvers.exact.facility_location`.
+    """
+
+    def _supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
+        if any(isinstance(objective, kind) for kind, _ in METHODS):
+            return None
+        known = " and ".join(kind.__name__ for kind, _ in METHODS)
+        return (
+            f"Exact has methods for {known}, got {type(objective).__name__}; BruteForce solves small problems exactly"
+        )
+
+    def _prepare(self, problem: Problem, objective: AbstractObjective[Any]) -> None:
+        super()._prepare(problem, objective)
+        if isinstance(objective, FacilityLocation):
+            from . import facility_location  # noqa: F401  # the import is not solving time
+
+    def _solve(
+        self, problem: Problem, objective: AbstractObjective[Any], rng: np.random.Generator, time_limit: float | None
+    ) -> Outcome:
+        method = next(function for kind, function in METHODS if isinstance(objective, kind))
+        return method(problem, objective, time_limit)

@@ -1,0 +1,32 @@
+"""Compiled loops over arrays. They check nothing and allocate little; their callers check for them."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from .coverage import assign, cover, covered, interchange, total_gains
+from .determinant import extend_cholesky, greedy_map, log_elementary_symmetric
+from .dispersion import clique_cover_size
+from .lagrangian import begin, descend
+
+
+@functools.cache
+def warm_up() -> None:
+    """Compile every loop, or load it from the disk cache, so that no measured time contains it. Once per process."""
+    unit = np.eye(2, dtype=np.float32)
+    unit.setflags(write=False)
+    kernel = np.eye(2)
+    kernel.setflags(write=False)
+    gains = total_gains(unit)
+    cover(unit, np.zeros(2, np.float32), gains, 0)
+    one = np.zeros(1, np.int64)
+    interchange(unit, one, 1)
+    assign(unit, one)
+    covered(unit, one)
+    descend(unit, 1, 1.0, 1, 2.0**-24, begin(np.zeros(2, np.float32)))
+    extend_cholesky(kernel, np.empty((2, 2)), np.ones(2), np.zeros(2), 0, 0)
+    greedy_map(kernel, np.zeros(2), 1)
+    log_elementary_symmetric(np.zeros(2), 1)
+    clique_cover_size(kernel, 1.0, np.arange(2), 2)

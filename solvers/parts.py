@@ -1,0 +1,59 @@
+"""A folder of small JSON results, each written in one atomic step, so that a killed run loses nothing it finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+class Parts:
+    """Results by key. A key is any JSON-able description of what was computed; equal keys are the same result.
+
+    Parameters
+    ----------
+    folder
+        Where the parts lie; created if absent.
+
+    Raises
+    ------
+    NotADirectoryError
+        If `folder` is a file.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"`store` must be a folder, got the file {self.folder}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: Any) -> Path:
+        """File of the result with this key."""
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{digest[:32]}.json"
+
+    def read(self, key: Any) -> dict[str, Any] | None:
+        """The stored result, or None if there is none; a damaged part is reported and counts as absent."""
+        path = self.path(key)
+        try:
+            part = json.loads(path.read_text(encoding="utf-8"))
+            if part["key"] != json.loads(json.dumps(key)):
+                raise ValueError("it belongs to another key")
+            result: dict[str, Any] = part["result"]
+            return result
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"{path} is damaged and will be computed again: {error}", stacklevel=2)
+            return None
+
+    def write(self, key: Any, result: dict[str, Any]) -> None:
+        """Store `result`; readers see all of it or nothing."""
+        path = self.path(key)
+        # The process number keeps two writers apart; the name without .json keeps readers off.
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        partial.write_text(json.dumps({"key": key, "result": result}), encoding="utf-8")
+        os.replace(partial, path)

@@ -1,0 +1,354 @@
+"""One token-selection instance: what is known about n visual tokens, and how many of them may stay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import Float64Array, FloatArray, IntArray, finite, frozen
+from .constraints import Cardinality
+from .names import nearest, unknown
+
+METRICS = ("cosine", "dot")
+_FORMAT = "prunescope-problem-1"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Problem:
+    """Keep `budget` of n tokens. Frozen, validated once; every array is read-only.
+
+    Build one with `Problem.from_features` or `Problem.from_similarity`.
+
+    Parameters
+    ----------
+    budget
+        Number of tokens k to keep, in [1, n].
+    features
+        Token features [token, dim], or None if the similarity was given.
+    given_similarity
+        Symmetric similarity [token, token], or None if it follows from the features.
+    signals
+        Further evidence by name: one number per token [token] ("cls", "relevance"), a map [token, token]
+        ("attention_map"), or under the name "text" the embeddings of the question [word, dim].
+    grid
+        Rows and columns of the image, rows * columns = n, or None.
+    groups
+        Tile or frame of each token, int64 [token], or None.
+    queries
+        Text embeddings in the space of the features [word, dim], or None.
+    metric
+        "cosine" or "dot": how features become similarities.
+    constraint
+        Which selections are allowed.
+    id
+        Name of the problem; empty means the first 12 digits of the fingerprint.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite values, wrong shapes, a budget outside [1, n], zero rows under the cosine.
+    KeyError
+        For an unknown metric.
+    """
+
+    budget: int
+    features: FloatArray | None = None
+    given_similarity: Float64Array | None = None
+    signals: Mapping[str, FloatArray] = field(default_factory=dict)
+    grid: tuple[int, int] | None = None
+    groups: IntArray | None = None
+    queries: FloatArray | None = None
+    metric: str = "cosine"
+    constraint: Cardinality = field(default_factory=Cardinality)
+    id: str = ""
+    _memo: dict[str, Any] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def from_features(
+        cls,
+        features: npt.ArrayLike,
+        budget: int,
+        *,
+        signals: Mapping[str, npt.ArrayLike] | None = None,
+        grid: tuple[int, int] | None = None,
+        groups: npt.ArrayLike | None = None,
+        queries: npt.ArrayLike | None = None,
+        metric: str = "cosine",
+        constraint: Cardinality | None = None,
+        id: str = "",
+    ) -> Problem:
+        """Problem over token features [token, dim]; the other parameters are those of the class.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem.from_features(np.eye(4), budget=2, signals={"cls": [0.4, 0.3, 0.2, 0.1]}, grid=(2, 2))
+        >>> problem.tokens, problem.budget
+        (4, 2)
+        """
+        return cls(
+            budget=budget,
+            features=features,  # type: ignore[arg-type]  # __post_init__ makes arrays of them
+            signals=signals or {},  # type: ignore[arg-type]
+            grid=grid,
+            groups=groups,  # type: ignore[arg-type]
+            queries=queries,  # type: ignore[arg-type]
+            metric=metric,
+            constraint=constraint or Cardinality(),
+            id=id,
+        )
+
+    @classmethod
+    def from_similarity(
+        cls,
+        similarity: npt.ArrayLike,
+        budget: int,
+        *,
+        signals: Mapping[str, npt.ArrayLike] | None = None,
+        grid: tuple[int, int] | None = None,
+        groups: npt.ArrayLike | None = None,
+        constraint: Cardinality | None = None,
+        id: str = "",
+    ) -> Problem:
+        """Problem over a symmetric similarity [token, token]; asymmetry up to 1e-6 of its scale is averaged out."""
+        return cls(
+            budget=budget,
+            given_similarity=similarity,  # type: ignore[arg-type]
+            signals=signals or {},  # type: ignore[arg-type]
+            grid=grid,
+            groups=groups,  # type: ignore[arg-type]
+            constraint=constraint or Cardinality(),
+            id=id,
+        )
+
+    def __post_init__(self) -> None:
+        if (self.features is None) == (self.given_similarity is None):
+            raise ValueError("a problem needs either `features` or a similarity, and not both")
+        nearest(self.metric, METRICS, "metric")
+        if self.features is not None:
+            self._set("features", _checked_features(self.features, self.metric))
+        else:
+            self._set("given_similarity", _checked_similarity(self.given_similarity))
+        n = self.tokens
+        self._set("budget", _checked_budget(self.budget, n))
+        self._set("signals", MappingProxyType({k: _checked_signal(k, v, n) for k, v in self.signals.items()}))
+        self._set("grid", _checked_grid(self.grid, n))
+        if self.groups is not None:
+            self._set("groups", _checked_groups(self.groups, n))
+        if self.queries is not None:
+            self._set("queries", _checked_queries(self.queries, self.features))
+        self._set("id", self.id or self.fingerprint[:12])
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens n."""
+        source = self.features if self.features is not None else self.given_similarity
+        assert source is not None
+        return int(source.shape[0])
+
+    @property
+    def similarity(self) -> Float64Array:
+        """Similarity [token, token], float64, exactly symmetric; a cosine lies in [-1, 1] with a diagonal of ones.
+
+        Computed in float64 on first use: the float32 Gram matrix of 576 tokens has negative eigenvalues of the
+        size of its rounding, which determinants do not forgive.
+        """
+        return self.cached("similarity", self._similarity)
+
+    def _similarity(self) -> Float64Array:
+        if self.features is None:
+            assert self.given_similarity is not None
+            return self.given_similarity
+        rows = self.features.astype(np.float64)
+        if self.metric == "cosine":
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        gram = rows @ rows.T
+        gram = np.maximum(gram, gram.T)
+        if self.metric == "cosine":
+            np.clip(gram, -1.0, 1.0, out=gram)
+            np.fill_diagonal(gram, 1.0)
+        return frozen(gram)
+
+    def cached(self, name: str, build: Callable[[], Any]) -> Any:
+        """The value of `build()`, computed once for this problem and all its `with_budget` siblings."""
+        if name not in self._memo:
+            self._memo[name] = build()
+        return self._memo[name]
+
+    def signal(self, name: str) -> FloatArray:
+        """Signal `name`.
+
+        Raises
+        ------
+        KeyError
+            If the problem has none of this name; the nearest one is suggested.
+        """
+        return self.signals[nearest(name, self.signals, "signal")]
+
+    def lacks(self, name: str) -> str | None:
+        """Sentence saying that there is no per-token signal `name`, or None if there is one."""
+        if name not in self.signals:
+            return unknown(name, self.signals, "signal")
+        if self.signals[name].ndim != 1:
+            return f"signal {name!r} must have one value per token, got shape {self.signals[name].shape}"
+        return None
+
+    def with_budget(self, budget: int) -> Problem:
+        """The same problem with another budget; cached similarities are shared."""
+        sibling = replace(self, budget=budget)
+        sibling._set("_memo", self._memo)
+        return sibling
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all data except budget and id: two problems with equal data have equal fingerprints."""
+        return str(self.cached("fingerprint", self._fingerprint))
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.metric}|{self.grid}|{self.constraint!r}".encode())
+        for name, array in sorted(self._arrays().items()):
+            digest.update(f"|{name}|{array.dtype}|{array.shape}|".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        own = {"features": self.features, "similarity": self.given_similarity, "groups": self.groups,
+               "queries": self.queries}  # fmt: skip
+        present = {name: array for name, array in own.items() if array is not None}
+        return present | {f"signal:{name}": array for name, array in self.signals.items()}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the problem to `path` as an uncompressed .npz without pickles, in one atomic step."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        about = {"format": _FORMAT, "budget": self.budget, "grid": self.grid, "metric": self.metric, "id": self.id}
+        partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+        with partial.open("wb") as file:
+            np.savez(file, about=np.array(json.dumps(about)), **self._arrays())  # type: ignore[arg-type]
+        os.replace(partial, target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Problem:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        OSError
+            If the file is missing, damaged, or not a problem.
+        """
+        try:
+            # Opened here, since np.load leaves a file that it cannot read open.
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            about = json.loads(str(arrays.pop("about")))
+            if about["format"] != _FORMAT:
+                raise ValueError(f"format {about['format']!r}")
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"no problem file at {path}") from error
+        except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise OSError(f"{path} is damaged or not a problem file: {error}") from error
+        signals = {name.removeprefix("signal:"): arrays.pop(name) for name in list(arrays) if name[:7] == "signal:"}
+        return cls(
+            budget=about["budget"],
+            features=arrays.get("features"),
+            given_similarity=arrays.get("similarity"),
+            signals=signals,
+            grid=tuple(about["grid"]) if about["grid"] else None,
+            groups=arrays.get("groups"),
+            queries=arrays.get("queries"),
+            metric=about["metric"],
+            id=about["id"],
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Caches stay behind: a worker process recomputes them faster than they travel.
+        return _rebuild, ({name: getattr(self, name) for name in _STATE} | {"signals": dict(self.signals)},)
+
+    def __repr__(self) -> str:
+        shape = "similarity" if self.features is None else f"features [{self.tokens}, {self.features.shape[1]}]"
+        return f"Problem({self.id!r}, keep {self.budget} of {self.tokens}, {shape}, signals {sorted(self.signals)})"
+
+
+_STATE = ("budget", "features", "given_similarity", "grid", "groups", "queries", "metric", "constraint", "id")
+
+
+def _rebuild(state: dict[str, Any]) -> Problem:
+    return Problem(**state)
+
+
+def _checked_budget(budget: int, tokens: int) -> int:
+    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)):
+        raise ValueError(f"`budget` must be an integer in [1, {tokens}], got {budget!r}")
+    if not 1 <= budget <= tokens:
+        raise ValueError(f"`budget` must be in [1, {tokens}], got {budget}")
+    return int(budget)
+
+
+def _checked_features(features: npt.ArrayLike, metric: str) -> FloatArray:
+    array = finite("features", features)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"`features` must have shape [token, dim] without empty axes, got {array.shape}")
+    if metric == "cosine":
+        zero = np.flatnonzero(~array.any(axis=1))
+        if zero.size:
+            raise ValueError(f"`features` must have no zero row under metric='cosine', got row {zero[0]} zero")
+    return array
+
+
+def _checked_similarity(similarity: npt.ArrayLike | None) -> Float64Array:
+    array = finite("similarity", similarity if similarity is not None else ()).astype(np.float64)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] == 0:
+        raise ValueError(f"`similarity` must have shape [token, token], got {array.shape}")
+    skew = float(np.abs(array - array.T).max())
+    if skew > 1e-6 * max(1e-300, float(np.abs(array).max())):
+        raise ValueError(f"`similarity` must be symmetric, got a largest asymmetry of {skew:.3g}")
+    return frozen((array + array.T) / 2)
+
+
+def _checked_signal(name: str, values: npt.ArrayLike, tokens: int) -> FloatArray:
+    array = finite(f"signals[{name!r}]", values)
+    if name == "text":
+        if array.ndim != 2 or 0 in array.shape:
+            raise ValueError(f"`signals['text']` must have shape [word, dim], got {array.shape}")
+    elif array.shape not in ((tokens,), (tokens, tokens)):
+        raise ValueError(
+            f"`signals[{name!r}]` must have shape [token] = [{tokens}] or [token, token], got {array.shape}"
+        )
+    return array
+
+
+def _checked_grid(grid: tuple[int, int] | None, tokens: int) -> tuple[int, int] | None:
+    if grid is None:
+        return None
+    sides = tuple(int(side) for side in grid)
+    if len(sides) != 2 or min(sides) < 1 or sides[0] * sides[1] != tokens:
+        raise ValueError(f"`grid` must be (rows, columns) with rows * columns = {tokens}, got {grid}")
+    return sides[0], sides[1]
+
+
+def _checked_groups(groups: npt.ArrayLike, tokens: int) -> IntArray:
+    array = np.asarray(groups)
+    if array.dtype.kind not in "iu" or array.shape != (tokens,):
+        raise ValueError(f"`groups` must be integers of shape [{tokens}], got {array.dtype} {array.shape}")
+    return frozen(array.astype(np.int64))
+
+
+def _checked_queries(queries: npt.ArrayLike, features: FloatArray | None) -> FloatArray:
+    array = finite("queries", queries)
+    if array.ndim != 2 or features is None or array.shape[0] == 0 or array.shape[1] != features.shape[1]:
+        width = "dim" if features is None else features.shape[1]
+        raise ValueError(f"`queries` must have shape [word, {width}] beside features, got {array.shape}")
+    return array

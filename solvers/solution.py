@@ -1,0 +1,142 @@
+"""What a solver hands back: the selection, its value, the bound on every other selection, and how it ended."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .arrays import Float64Array, IntArray, frozen
+from .objectives.facility_location import coverage
+from .problem import Problem
+
+
+class Status(enum.Enum):
+    """How a run ended; each value is a sentence for people."""
+
+    OPTIMAL = "Proven optimal: no allowed selection has a larger value (within the stated tolerance)."
+    FEASIBLE = "Finished: the selection is allowed, no claim of optimality is made."
+    TIME_LIMIT = "Stopped at the time limit: the best selection so far and its bound are returned."
+    UNSUPPORTED = "Not run: the solver does not support this problem or objective."
+
+    @property
+    def label(self) -> str:
+        """Lower-case name for tables, for example "optimal"."""
+        return self.name.lower()
+
+
+class TracePoint(NamedTuple):
+    """State of an anytime solver at one moment."""
+
+    seconds: float
+    """Wall time since the start, in seconds."""
+    value: float
+    """Value of the best selection so far."""
+    upper_bound: float
+    """Smallest proven bound so far."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """Lagrangian proof of an upper bound on facility location, checkable in one pass over the similarity.
+
+    For any multipliers u [token], sum_i u_i + (sum of the k largest sum_i max(0, c_ij - u_i)) bounds the value of
+    every selection of k tokens (Cornuejols, Fisher and Nemhauser, 1977, Management Science 23(8)).
+
+    Parameters
+    ----------
+    bound
+        The claimed upper bound.
+    multipliers
+        u [token], float64.
+    """
+
+    bound: float
+    multipliers: Float64Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "multipliers", frozen(np.asarray(self.multipliers, dtype=np.float64)))
+
+    def verify(self, problem: Problem) -> bool:
+        """Whether the multipliers prove the bound for `problem`; independent of the solver's compiled loops."""
+        cover = coverage(problem)
+        if self.multipliers.shape != (problem.tokens,) or not np.isfinite(self.multipliers).all():
+            return False
+        worth = sum(np.maximum(row.astype(np.float64) - u, 0.0) for row, u in zip(cover, self.multipliers, strict=True))
+        proven = math.fsum(self.multipliers) + math.fsum(np.sort(worth)[-problem.budget :])
+        return proven <= self.bound + 1e-9 * max(1.0, abs(self.bound))
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """One run of one solver on one problem.
+
+    Parameters
+    ----------
+    selected
+        Tokens kept, int64 [budget], in pick order.
+    value
+        Objective of `selected`, computed by the objective and not by the solver.
+    upper_bound
+        No allowed selection has a larger value; inf where the solver proves nothing.
+    status
+        How the run ended.
+    seconds
+        Wall time of the selection alone: similarity and compilation are done before.
+    evaluations
+        Marginal gains or values computed; 0 for rules that look at no objective.
+    trace
+        Progress of an anytime solver, oldest first.
+    certificate
+        Independent proof of an upper bound, where there is one.
+    """
+
+    selected: IntArray
+    value: float
+    upper_bound: float
+    status: Status
+    seconds: float
+    evaluations: int
+    trace: tuple[TracePoint, ...] = ()
+    certificate: Certificate | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"`value` must be finite, got {self.value}")
+        if not self.upper_bound >= self.value:
+            raise ValueError(f"`upper_bound` must be at least the value {self.value}, got {self.upper_bound}")
+        if self.seconds < 0 or self.evaluations < 0:
+            raise ValueError(
+                f"`seconds` and `evaluations` must not be negative, got {self.seconds}, {self.evaluations}"
+            )
+
+    @property
+    def gap(self) -> float:
+        """`upper_bound - value`, in units of the objective."""
+        return self.upper_bound - self.value
+
+    @property
+    def relative_gap(self) -> float:
+        """`gap` divided by |value|; 0 where the gap is 0, inf where the value alone is 0."""
+        return relative_gap(self.value, self.upper_bound)
+
+    def summary(self) -> str:
+        """One line for people."""
+        bound = (
+            "no bound" if math.isinf(self.upper_bound) else f"bound {self.upper_bound:.6g}, gap {self.relative_gap:.4%}"
+        )
+        return (
+            f"{self.value:.6g} with {self.selected.size} tokens ({bound}) in {self.seconds:.4f} s. {self.status.value}"
+        )
+
+
+def relative_gap(value: float, upper_bound: float) -> float:
+    """(upper_bound - value) / |value|; 0 where they are equal, inf where the value is 0 or there is no bound."""
+    if upper_bound == value:
+        return 0.0
+    if value == 0 or math.isinf(upper_bound):
+        return math.inf
+    return (upper_bound - value) / abs(value)

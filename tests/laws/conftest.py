@@ -1,0 +1,38 @@
+"""Random selection problems on which every law must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from solvers import Problem
+
+DrawProblem = Callable[..., Problem]
+
+
+@pytest.fixture
+def draw_problem() -> DrawProblem:
+    """Factory of seeded problems with every kind of evidence: clustered features, signals, map, text, grid."""
+
+    def draw(rows: int = 3, columns: int = 4, budget: int = 3, seed: int = 0, dim: int = 8, id: str = "") -> Problem:
+        rng = np.random.default_rng(seed)
+        n = rows * columns
+        centres = rng.normal(size=(4, dim))
+        features = centres[rng.integers(0, 4, n)] + 0.7 * rng.normal(size=(n, dim))
+        attention_map = rng.dirichlet(np.ones(n), size=n)
+        return Problem.from_features(
+            features,
+            budget,
+            signals={
+                "cls": rng.dirichlet(np.ones(n)),
+                "relevance": rng.random(n) + 0.1,
+                "attention_map": attention_map,
+                "text": rng.normal(size=(5, dim)),
+            },
+            grid=(rows, columns),
+            id=id,
+        )
+
+    return draw

@@ -1,0 +1,119 @@
+"""Every bound is above the optimum found by exhaustive search, and tight where it is said to be."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from solvers import BruteForce, Certificate, FacilityLocation, Greedy, LogDet, MaxMin, Problem, Saliency, bounds
+from solvers.exact.facility_location import reduce
+from solvers.objectives.facility_location import coverage
+
+SEEDS = range(8)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("objective", [LogDet(), LogDet("relevance"), LogDet(ridge=2.0)], ids=lambda o: o.name)
+@pytest.mark.parametrize("method", [bounds.spectral, bounds.hadamard, bounds.factorisation], ids=lambda m: m.__name__)
+def test_log_det_bounds(method, objective, seed, draw_problem):
+    for budget in (1, 2, 5, 11, 12):
+        problem = draw_problem(seed=seed, budget=budget)
+        assert method(problem, objective).value >= BruteForce().solve(problem, objective).value - 1e-9
+
+
+def test_factorisation_bound_is_closer_than_the_others(draw_problem):
+    problem = draw_problem(rows=6, columns=6, budget=9, dim=12)
+    objective = LogDet()
+    value = Greedy().solve(problem, objective).value
+    others = min(bounds.spectral(problem, objective).value, bounds.hadamard(problem, objective).value)
+    assert bounds.factorisation(problem, objective).value - value < 0.75 * (others - value)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("objective", [MaxMin(), MaxMin("chord")], ids=lambda o: o.name)
+@pytest.mark.parametrize("method", [bounds.clique_cover, bounds.clustering], ids=lambda m: m.__name__)
+def test_max_min_bounds(method, objective, seed, draw_problem):
+    for budget in (2, 3, 6, 12):
+        problem = draw_problem(seed=seed, budget=budget)
+        assert method(problem, objective).value >= BruteForce().solve(problem, objective).value
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_lagrangian_bound_certificate_and_reduction(seed, draw_problem):
+    problem = draw_problem(seed=seed, budget=4, dim=3)
+    dual = bounds.lagrangian(problem, rounds=2)
+    every = {s: FacilityLocation().value(problem, s) for s in combinations_of(problem)}
+    best = max(every.values())
+    assert dual.reached <= best <= dual.value
+    assert dual.reached == FacilityLocation().value(problem, dual.selected)
+    assert dual.certificate().verify(problem)
+    core = reduce(problem, dual)
+    allowed = set(zip(core.token.tolist(), core.columns[core.server].tolist(), strict=True))
+    for selected, value in every.items():
+        if value >= dual.reached:
+            assert set(core.open) <= set(selected) <= set(core.columns.tolist())
+            served = np.array(selected)[coverage(problem)[:, list(selected)].argmax(axis=1)]
+            assert {(i, int(j)) for i, j in enumerate(served)} <= allowed
+
+
+def combinations_of(problem):
+    return itertools.combinations(range(problem.tokens), problem.budget)
+
+
+def test_certificate_refuses_what_it_does_not_prove(draw_problem):
+    problem = draw_problem(budget=4)
+    proof = bounds.lagrangian(problem).certificate()
+    assert not Certificate(proof.bound - 1e-3, proof.multipliers).verify(problem)
+    assert not Certificate(proof.bound, np.zeros(problem.tokens)).verify(problem)
+    assert not Certificate(proof.bound, proof.multipliers[1:]).verify(problem)
+    assert not Certificate(proof.bound, np.full(problem.tokens, np.nan)).verify(problem)
+    assert Certificate(1e9, np.zeros(problem.tokens)).verify(problem)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_data_dependent_bound_holds_at_every_prefix(seed, draw_problem):
+    problem = draw_problem(seed=seed, budget=4)
+    best = BruteForce().solve(problem, FacilityLocation()).value
+    picks = Greedy().solve(problem, FacilityLocation()).selected.tolist()
+    for size in range(5):
+        assert bounds.data_dependent(problem, FacilityLocation(), picks[:size]).value >= best - 1e-9
+    best = BruteForce().solve(problem, LogDet()).value
+    assert bounds.data_dependent(problem, LogDet()).value >= best - 1e-9
+
+
+def test_data_dependent_bound_refuses_objectives_it_is_wrong_for(draw_problem):
+    with pytest.raises(ValueError, match="needs a monotone submodular objective"):
+        bounds.data_dependent(draw_problem(), MaxMin())
+    with pytest.raises(ValueError, match="needs a monotone submodular objective"):
+        bounds.data_dependent(draw_problem(), LogDet(), [0])
+
+
+def test_upper_bound_names_its_method(draw_problem):
+    problem = draw_problem()
+    assert bounds.upper_bound(problem, FacilityLocation()).method == "Lagrangian dual"
+    assert bounds.upper_bound(problem, Saliency()) == (Greedy().solve(problem, Saliency()).value, "k largest")
+    assert bounds.upper_bound(problem, LogDet()).method in ("factorisation", "spectral", "Hadamard")
+    assert bounds.upper_bound(problem, MaxMin()).method in ("clique cover", "clustering")
+    assert bounds.upper_bound(problem.with_budget(1), MaxMin()).method == "largest isolation"
+
+
+def test_upper_bound_exposes_impossible_values_and_undefined_objectives(draw_problem):
+    problem = draw_problem()
+    with pytest.raises(RuntimeError, match="is below the value"):
+        bounds.upper_bound(problem, FacilityLocation(), values=[1e6])
+    with pytest.raises(ValueError, match="did you mean 'cls'"):
+        bounds.upper_bound(problem, Saliency("clss"))
+
+
+def test_bounds_at_size_576():
+    """Clustered features at the size of one image: facility location within 0.1 %, the others finite and above."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(24, 64))[rng.integers(0, 24, 576)] + 0.8 * rng.normal(size=(576, 64)) + 1.0
+    problem = Problem.from_features(features, 64)
+    dual = bounds.lagrangian(problem)
+    assert dual.value <= dual.reached * 1.001
+    for objective in (LogDet(), MaxMin()):
+        value = Greedy().solve(problem, objective).value
+        assert value <= bounds.upper_bound(problem, objective, values=[value], time_limit=1.0).value < np.inf

@@ -1,0 +1,40 @@
+"""Baselines: signal order, chance, even grids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from solvers import FacilityLocation, Problem, Random, TopK, UniformGrid
+from solvers.baselines import spread
+
+
+def test_top_k_takes_the_largest_first_and_the_lowest_index_on_ties():
+    problem = Problem.from_features(np.eye(6), 4, signals={"cls": [0.1, 0.3, 0.2, 0.3, -1.0, 0.2]})
+    assert TopK().solve(problem, FacilityLocation()).selected.tolist() == [1, 3, 2, 5]
+
+
+def test_random_is_uniform():
+    problem = Problem.from_features(np.eye(6), 2)
+    counts = np.zeros(6)
+    for seed in range(600):
+        counts[Random().solve(problem, FacilityLocation(), seed=seed).selected] += 1
+    # 200 expected, standard deviation 11.5: five of them.
+    assert np.abs(counts - 200).max() < 58
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(24, 24), (3, 7), (1, 10), (10, 1), (5, 4)])
+def test_grids_of_every_budget_are_distinct_cells(rows, columns):
+    for budget in range(1, rows * columns + 1):
+        cells = spread(budget, rows, columns)
+        assert len(cells) == budget
+        assert (np.diff(cells) > 0).all()
+        assert cells[0] >= 0
+        assert cells[-1] < rows * columns
+
+
+def test_a_square_budget_makes_a_square_lattice():
+    cells = spread(64, 24, 24)
+    assert set(cells // 24) == set(cells % 24) == {1, 4, 7, 10, 13, 16, 19, 22}
+    solution = UniformGrid().solve(Problem.from_features(np.eye(16), 4, grid=(4, 4)), FacilityLocation())
+    assert solution.selected.tolist() == [5, 7, 13, 15]

@@ -1,0 +1,146 @@
+"""Problem: what it accepts, refuses, caches and stores."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from solvers import Problem
+
+FEATURES = np.random.default_rng(0).normal(size=(6, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"budget": 0}, r"`budget` must be in \[1, 6\], got 0"),
+        ({"budget": 7}, r"`budget` must be in \[1, 6\], got 7"),
+        ({"budget": 2.5}, r"`budget` must be an integer in \[1, 6\], got 2.5"),
+        ({"budget": True}, r"`budget` must be an integer in \[1, 6\], got True"),
+        ({"features": np.where(FEATURES > 1, np.nan, FEATURES)}, "`features` must be finite, got"),
+        ({"features": FEATURES * np.inf}, "`features` must be finite, got 18 NaN or infinite of 18 values"),
+        ({"features": FEATURES[0]}, r"`features` must have shape \[token, dim\] without empty axes, got \(3,\)"),
+        ({"features": FEATURES[:0]}, r"`features` must have shape \[token, dim\] without empty axes, got \(0, 3\)"),
+        ({"features": FEATURES * (np.arange(6) != 4)[:, None]}, "no zero row under metric='cosine', got row 4 zero"),
+        ({"features": np.array([["a"]])}, "`features` must be an array of real numbers, got dtype"),
+        ({"signals": {"cls": np.ones(5)}}, r"`signals\['cls'\]` must have shape \[token\] = \[6\] .* got \(5,\)"),
+        ({"signals": {"cls": np.full(6, np.inf)}}, r"`signals\['cls'\]` must be finite, got 6 NaN or infinite"),
+        ({"signals": {"text": np.ones(6)}}, r"`signals\['text'\]` must have shape \[word, dim\], got \(6,\)"),
+        ({"grid": (2, 4)}, r"`grid` must be \(rows, columns\) with rows \* columns = 6, got \(2, 4\)"),
+        ({"grid": (-2, -3)}, "`grid` must be"),
+        ({"groups": np.ones(6)}, r"`groups` must be integers of shape \[6\], got float64 \(6,\)"),
+        ({"queries": np.ones((2, 4))}, r"`queries` must have shape \[word, 3\] beside features, got \(2, 4\)"),
+    ],
+)
+def test_wrong_input_is_named(change, text):
+    with pytest.raises(ValueError, match=text):
+        Problem.from_features(**({"features": FEATURES, "budget": 2} | change))
+
+
+def test_unknown_metric_suggests_the_nearest():
+    with pytest.raises(KeyError, match="unknown metric 'cosin'; did you mean 'cosine'"):
+        Problem.from_features(FEATURES, 2, metric="cosin")
+
+
+@pytest.mark.parametrize(
+    ("similarity", "text"),
+    [
+        (np.ones((2, 3)), r"`similarity` must have shape \[token, token\], got \(2, 3\)"),
+        (np.arange(9.0).reshape(3, 3), "`similarity` must be symmetric, got a largest asymmetry of 4"),
+        (np.full((2, 2), np.nan), "`similarity` must be finite"),
+    ],
+)
+def test_wrong_similarity_is_named(similarity, text):
+    with pytest.raises(ValueError, match=text):
+        Problem.from_similarity(similarity, 1)
+
+
+def test_missing_signal_suggests_the_nearest():
+    problem = Problem.from_features(FEATURES, 2, signals={"relevance": np.ones(6), "map": np.ones((6, 6))})
+    with pytest.raises(KeyError, match="unknown signal 'relevence'; did you mean 'relevance'"):
+        problem.signal("relevence")
+    assert problem.lacks("relevance") is None
+    assert problem.lacks("map") == "signal 'map' must have one value per token, got shape (6, 6)"
+
+
+def test_arrays_are_read_only_and_its_own():
+    source, signal = FEATURES.copy(), np.ones(6)
+    problem = Problem.from_features(source, 2, signals={"cls": signal})
+    source[:], signal[:] = 0.0, 7.0
+    np.testing.assert_array_equal(problem.features, FEATURES)
+    np.testing.assert_array_equal(problem.signals["cls"], np.ones(6))
+    for array in (problem.features, problem.signals["cls"], problem.similarity):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0
+    with pytest.raises(TypeError):
+        problem.signals["more"] = signal
+    with pytest.raises(AttributeError):
+        problem.budget = 3
+
+
+def test_cosine_similarity_has_unit_diagonal_and_exact_symmetry():
+    similarity = Problem.from_features(FEATURES.astype(np.float32) * 1e-3, 2).similarity
+    assert similarity.dtype == np.float64
+    assert np.array_equal(similarity, similarity.T)
+    assert np.array_equal(np.diag(similarity), np.ones(6))
+    assert np.abs(similarity).max() <= 1.0
+    angle = FEATURES[1] @ FEATURES[4] / np.linalg.norm(FEATURES[1]) / np.linalg.norm(FEATURES[4])
+    assert similarity[1, 4] == pytest.approx(angle, abs=1e-6)
+
+
+def test_dot_similarity_is_the_gram_matrix():
+    np.testing.assert_allclose(Problem.from_features(FEATURES, 2, metric="dot").similarity, FEATURES @ FEATURES.T)
+
+
+def test_siblings_share_data_caches_and_fingerprint():
+    problem = Problem.from_features(FEATURES, 2, id="p")
+    sibling = problem.with_budget(5)
+    assert (problem.budget, sibling.budget, sibling.id) == (2, 5, "p")
+    assert sibling.similarity is problem.similarity
+    assert sibling.fingerprint == problem.fingerprint
+
+
+def test_fingerprint_is_the_data():
+    problem = Problem.from_features(FEATURES, 2)
+    assert problem.id == problem.fingerprint[:12]
+    assert Problem.from_features(FEATURES, 3, id="other").fingerprint == problem.fingerprint
+    assert Problem.from_features(FEATURES + 1e-9, 2).fingerprint != problem.fingerprint
+    assert Problem.from_features(FEATURES, 2, signals={"a": np.ones(6)}).fingerprint != problem.fingerprint
+    assert Problem.from_features(FEATURES, 2, grid=(2, 3)).fingerprint != problem.fingerprint
+
+
+def test_save_and_load(tmp_path, make_problem):
+    problem = make_problem(id="stored")
+    problem.save(tmp_path / "deep" / "p.npz")
+    loaded = Problem.load(tmp_path / "deep" / "p.npz")
+    assert loaded.fingerprint == problem.fingerprint
+    assert (loaded.id, loaded.budget, loaded.grid, loaded.metric) == ("stored", 3, (3, 4), "cosine")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["p.npz"]
+    given = Problem.from_similarity(np.eye(4), 2, groups=[0, 0, 1, 1])
+    given.save(tmp_path / "s.npz")
+    assert Problem.load(tmp_path / "s.npz").fingerprint == given.fingerprint
+
+
+def test_load_refuses_missing_and_damaged_files(tmp_path, make_problem):
+    with pytest.raises(FileNotFoundError, match="no problem file at"):
+        Problem.load(tmp_path / "none.npz")
+    path = tmp_path / "p.npz"
+    make_problem().save(path)
+    content = path.read_bytes()
+    for damaged in (b"", b"not a zip", content[: len(content) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(OSError, match="is damaged or not a problem file"):
+            Problem.load(path)
+    np.savez(path, about=np.array('{"format": "other"}'))
+    with pytest.raises(OSError, match="format 'other'"):
+        Problem.load(path)
+
+
+def test_a_problem_travels_to_worker_processes_without_its_caches(make_problem):
+    problem = make_problem(id="w")
+    before = len(pickle.dumps(problem))
+    assert problem.similarity.shape == (12, 12)
+    assert len(pickle.dumps(problem)) == before
+    assert pickle.loads(pickle.dumps(problem)).fingerprint == problem.fingerprint
