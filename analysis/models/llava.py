@@ -1,0 +1,81 @@
+"""LLaVA with a CLIP vision tower: LLaVA-1.5 and what shares its code, the embedded model included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .adapter import AbstractAdapter
+
+
+class LlavaAdapter(AbstractAdapter):
+    """`LlavaForConditionalGeneration`: CLIP patches of one intermediate layer, an MLP, a decoder."""
+
+    model_types: ClassVar[tuple[str, ...]] = ("llava",)
+    has_cls: ClassVar[bool] = True
+
+    def refusal(self, config: Mapping[str, Any]) -> str | None:
+        tower = config.get("vision_config", {}).get("model_type", "clip_vision_model")
+        strategy = config.get("vision_feature_select_strategy", "default")
+        layer = config.get("vision_feature_layer", -2)
+        if tower != "clip_vision_model":
+            return f"its vision tower must be 'clip_vision_model', got {tower!r}"
+        if strategy != "default":
+            return f"`vision_feature_select_strategy` must be 'default' (CLS dropped), got {strategy!r}"
+        if not isinstance(layer, int):
+            return f"`vision_feature_layer` must be one layer, got {layer!r}"
+        return None
+
+    def _base(self, model: PreTrainedModel) -> Any:
+        return model.base_model
+
+    def language_model(self, model: PreTrainedModel) -> PreTrainedModel:
+        part: PreTrainedModel = self._base(model).language_model
+        return part
+
+    def vision_tower(self, model: PreTrainedModel) -> PreTrainedModel:
+        part: PreTrainedModel = self._base(model).vision_tower
+        return part
+
+    def vision_layers(self, model: PreTrainedModel) -> nn.ModuleList:
+        tower: Any = self.vision_tower(model)
+        # Older releases of the library wrap the encoder once more.
+        layers: nn.ModuleList = getattr(tower, "vision_model", tower).encoder.layers
+        return layers
+
+    def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
+        layers: nn.ModuleList = self._base(model).language_model.layers
+        return layers
+
+    def projector(self, model: PreTrainedModel) -> nn.Module:
+        part: nn.Module = self._base(model).multi_modal_projector
+        return part
+
+    def image_token_id(self, model: PreTrainedModel) -> int:
+        return int(model.config.image_token_id)
+
+    def grid(self, model: PreTrainedModel) -> tuple[int, int]:
+        vision = model.config.vision_config
+        side = vision.image_size // vision.patch_size
+        return side, side
+
+    def feature_layer(self, model: PreTrainedModel) -> int:
+        layer, blocks = int(model.config.vision_feature_layer), len(self.vision_layers(model))
+        # hidden_states has the embeddings in front: its entry i is the output of block i - 1.
+        block = layer - 1 if layer >= 0 else blocks + layer
+        if not 0 <= block < blocks:
+            raise ValueError(f"`vision_feature_layer` must name the output of one of {blocks} blocks, got {layer}")
+        return block
+
+    def encode(self, model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
+        caught: list[Tensor] = []
+        # The projector's input is what the stock code selected; catching it cannot drift from that code.
+        hook = self.projector(model).register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        try:
+            self._base(model).get_image_features(pixel_values=pixel_values)
+        finally:
+            hook.remove()
+        return caught[0]

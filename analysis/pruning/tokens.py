@@ -1,0 +1,103 @@
+"""What a pruner gets to see: the visual tokens of one image, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from solvers.arrays import IntArray, finite
+
+FloatArray = npt.NDArray[np.float32]
+FIELDS = ("features", "projected", "grid", "cls", "attention_map", "text", "needed")
+"""What a pruner may need."""
+
+
+@dataclass(frozen=True, eq=False)
+class VisualTokens:
+    """The n visual tokens of one image, in row-major order of the grid. Frozen and validated once.
+
+    Parameters
+    ----------
+    features
+        Output of the vision encoder's feature layer, before the projector, float32 [token, dim].
+    projected
+        The same in the embedding space of the language model, float32 [token, hidden].
+    grid
+        Rows and columns, rows * columns = n.
+    cls
+        Attention of the CLS token to each token [token], mean over heads, in the block whose output the features are;
+        the share of the CLS token itself is dropped, not renormalised.
+    attention_map
+        Attention among the tokens in that block [query token, key token], mean over heads, CLS row and column dropped
+        without renormalising; None unless asked for.
+    text
+        Input embeddings of the question's words in the language model [word, hidden], or None.
+    needed
+        Ground truth of a benchmark: the tokens that the answer needs, int64, or None.
+    seed
+        Seed of pruners that draw.
+    key
+        Name of the image in the random streams. A digest of its pixels, so the same image draws the same tokens in
+        whatever batch it comes.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite values, shapes that do not fit together, indices in `needed` out of range.
+    """
+
+    features: FloatArray
+    projected: FloatArray
+    grid: tuple[int, int]
+    cls: FloatArray
+    attention_map: FloatArray | None = None
+    text: FloatArray | None = None
+    needed: IntArray | None = None
+    seed: int = 0
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        n = self.grid[0] * self.grid[1]
+        hidden = np.shape(self.projected)[-1]
+        self._check("features", (n, np.shape(self.features)[-1]))
+        self._check("projected", (n, hidden))
+        self._check("cls", (n,))
+        if self.attention_map is not None:
+            self._check("attention_map", (n, n))
+        if self.text is not None:
+            self._check("text", (len(self.text), hidden))
+        if self.needed is not None:
+            object.__setattr__(self, "needed", token_indices(self.needed, n))
+
+    def _check(self, name: str, shape: tuple[int, ...]) -> None:
+        array = finite(name, getattr(self, name))
+        if array.shape != shape or 0 in shape:
+            raise ValueError(f"`{name}` must have shape {list(shape)} on a grid of {self.grid}, got {array.shape}")
+        object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def asked(self, text: npt.ArrayLike) -> VisualTokens:
+        """The same tokens with the word embeddings of a question [word, hidden]."""
+        return replace(self, text=np.asarray(text, dtype=np.float32))
+
+    def with_needed(self, needed: npt.ArrayLike) -> VisualTokens:
+        """The same tokens with the ground truth of a question."""
+        return replace(self, needed=np.asarray(needed))
+
+
+def token_indices(needed: npt.ArrayLike, tokens: int) -> IntArray:
+    """`needed` as distinct ascending int64 indices in [0, tokens - 1]; may be empty.
+
+    Raises
+    ------
+    ValueError
+        If an index is out of range.
+    """
+    array = np.unique(np.asarray(needed, dtype=np.int64))
+    if array.size and (array[0] < 0 or array[-1] >= tokens):
+        raise ValueError(f"`needed` must lie in [0, {tokens - 1}], got [{array[0]}, {array[-1]}]")
+    return array

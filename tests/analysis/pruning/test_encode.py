@@ -1,0 +1,90 @@
+"""One vision pass, against the stock forward and the eager attention."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import BatchFeature
+
+from analysis.models import Vlm
+from analysis.pruning import encode_images
+from analysis.pruning.encode import watch
+
+
+@torch.no_grad()
+def test_features_are_the_stock_ones(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+    pixels = left_padded["pixel_values"]
+    encoded = encode_images(any_vlm, pixels)
+    states = any_vlm.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    stock = any_vlm.model.get_image_features(pixel_values=pixels).pooler_output
+    assert len(encoded) == 3
+    for row, tokens in enumerate(encoded):
+        assert torch.equal(encoded.projected[row], stock[row])
+        np.testing.assert_array_equal(tokens.projected, stock[row])
+        np.testing.assert_array_equal(tokens.features, states[-2][row, 1:])
+        assert tokens.grid == any_vlm.adapter.grid(any_vlm.model)
+        assert tokens.attention_map is None
+
+
+@torch.no_grad()
+def test_attention_is_that_of_the_block_whose_output_the_features_are(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+    pixels = left_padded["pixel_values"]
+    eager = copy.deepcopy(any_vlm.model)
+    eager.set_attn_implementation("eager")
+    maps = eager.model.vision_tower(pixels, output_attentions=True).attentions[-2].mean(1)
+    assert any_vlm.model.config.vision_config._attn_implementation == "sdpa"
+    with_map = encode_images(any_vlm, pixels, {"attention_map"})
+    without = encode_images(any_vlm, pixels, {"cls"})
+    for row in range(3):
+        np.testing.assert_allclose(with_map[row].cls, maps[row, 0, 1:], atol=2e-5)
+        np.testing.assert_allclose(without[row].cls, maps[row, 0, 1:], atol=2e-5)
+        np.testing.assert_allclose(with_map[row].attention_map, maps[row, 1:, 1:], atol=2e-5)
+
+
+def test_batch_equals_singles(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+    pixels = left_padded["pixel_values"]
+    together = encode_images(any_vlm, pixels, {"attention_map"})
+    for row in range(3):
+        alone = encode_images(any_vlm, pixels[row : row + 1], {"attention_map"})[0]
+        assert together[row].key == alone.key
+        for name in ("features", "projected", "cls", "attention_map"):
+            np.testing.assert_allclose(getattr(together[row], name), getattr(alone, name), atol=5e-5)
+
+
+def test_keys_name_the_pixels(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+    pixels = left_padded["pixel_values"]
+    keys = [tokens.key for tokens in encode_images(any_vlm, pixels)]
+    assert len(set(keys)) == 3
+    assert [tokens.key for tokens in encode_images(any_vlm, pixels.flip(0))] == keys[::-1]
+    assert [tokens.seed for tokens in encode_images(any_vlm, pixels, seed=7)] == [7, 7, 7]
+
+
+def test_sequence(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+    encoded = encode_images(any_vlm, left_padded["pixel_values"])
+    assert encoded[-1] is encoded[2]
+    assert list(encoded[:2]) == [encoded[0], encoded[1]]
+
+
+def test_nothing_is_left_on_the_model(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+    def hooks() -> int:
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in any_vlm.model.modules())
+
+    before = hooks()
+    encode_images(any_vlm, left_padded["pixel_values"])
+    assert hooks() == before
+    broken = left_padded["pixel_values"].clone()
+    broken[1, 0, 3, 3] = torch.nan
+    with pytest.raises(ValueError, match="`features` must be finite"):
+        encode_images(any_vlm, broken)
+    assert hooks() == before
+
+
+def test_several_encodings_in_one_context(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+    pixels, seen = left_padded["pixel_values"], []
+    with watch(any_vlm.model, any_vlm.adapter, (), seen.append):
+        for row in range(3):
+            any_vlm.model.get_image_features(pixel_values=pixels[row : row + 1])
+    assert [encoded[0].key for encoded in seen] == [tokens.key for tokens in encode_images(any_vlm, pixels)]

@@ -1,0 +1,53 @@
+"""What the tokens of an image must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.pruning import VisualTokens
+
+Make = Callable[..., VisualTokens]
+
+
+def test_arrays_are_read_only_copies(visual_tokens: Make) -> None:
+    cls = np.full(36, 1 / 36, dtype=np.float32)
+    tokens = visual_tokens(cls=cls)
+    cls[0] = 9.0
+    assert tokens.cls[0] == np.float32(1 / 36)
+    with pytest.raises(ValueError, match="read-only"):
+        tokens.features[0, 0] = 1.0
+    assert len(tokens) == 36
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"features": np.full((36, 4), np.nan, np.float32)}, "`features` must be finite, got 144 NaN"),
+        ({"projected": np.full((36, 4), np.inf, np.float32)}, "`projected` must be finite"),
+        ({"features": np.zeros((35, 4), np.float32)}, r"`features` must have shape \[36, 4\] on a grid of \(6, 6\)"),
+        ({"cls": np.zeros(37, np.float32)}, r"`cls` must have shape \[36\]"),
+        ({"attention_map": np.zeros((37, 37), np.float32)}, r"`attention_map` must have shape \[36, 36\]"),
+        ({"text": np.zeros((3, 9), np.float32)}, r"`text` must have shape \[3, 10\]"),
+        ({"text": np.zeros((0, 10), np.float32)}, r"`text` must have shape \[0, 10\]"),
+        ({"needed": np.array([0, 36])}, r"`needed` must lie in \[0, 35\], got \[0, 36\]"),
+        ({"needed": np.array([-1])}, r"`needed` must lie in \[0, 35\], got \[-1, -1\]"),
+    ],
+)
+def test_wrong_arrays(visual_tokens: Make, fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        visual_tokens(**fields)
+
+
+def test_question_and_ground_truth_are_added_to_a_copy(visual_tokens: Make) -> None:
+    bare = visual_tokens(text=None, needed=None)
+    asked = bare.asked(np.ones((2, 10))).with_needed([5, 1, 5])
+    assert bare.text is None
+    assert bare.needed is None
+    assert asked.text is not None
+    assert asked.text.dtype == np.float32
+    np.testing.assert_array_equal(asked.needed, [1, 5])
+    assert asked.features is bare.features
