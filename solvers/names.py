@@ -1,9 +1,29 @@
-"""Look a name up among known ones, and suggest the nearest when it is not there."""
+"""Names: of parameterised objects, and the nearest known one when a name is not there."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+
+def described(entry: Any) -> str:
+    """Class name of a dataclass instance, with the parameters that are not at their defaults.
+
+    Examples
+    --------
+    >>> from solvers import TopK
+    >>> described(TopK()), described(TopK("relevance"))
+    ('TopK', 'TopK(signal=relevance)')
+    """
+    changed = [
+        f"{item.name}={value}"
+        for item in fields(entry)
+        if (value := getattr(entry, item.name)) != item.default
+        and not (callable(item.default_factory) and value == item.default_factory())
+    ]
+    return type(entry).__name__ + (f"({', '.join(changed)})" if changed else "")
 
 
 def unknown(name: str, choices: Iterable[str], kind: str = "name") -> str:

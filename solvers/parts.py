@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from .files import replacing
+
 
 class Parts:
     """Results by key. A key is any JSON-able description of what was computed; equal keys are the same result.
@@ -52,8 +54,5 @@ class Parts:
 
     def write(self, key: Any, result: dict[str, Any]) -> None:
         """Store `result`; readers see all of it or nothing."""
-        path = self.path(key)
-        # The process number keeps two writers apart; the name without .json keeps readers off.
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        partial.write_text(json.dumps({"key": key, "result": result}), encoding="utf-8")
-        os.replace(partial, path)
+        with replacing(self.path(key)) as unfinished:
+            unfinished.write_text(json.dumps({"key": key, "result": result}), encoding="utf-8")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from .arrays import Float64Array, FloatArray, IntArray, finite, frozen
 from .constraints import Cardinality
+from .files import replacing
 from .names import nearest, unknown
 
 METRICS = ("cosine", "dot")
@@ -232,13 +233,9 @@ class Problem:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the problem to `path` as an uncompressed .npz without pickles, in one atomic step."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         about = {"format": _FORMAT, "budget": self.budget, "grid": self.grid, "metric": self.metric, "id": self.id}
-        partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-        with partial.open("wb") as file:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez(file, about=np.array(json.dumps(about)), **self._arrays())  # type: ignore[arg-type]
-        os.replace(partial, target)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Problem:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from .arrays import IntArray, frozen
 from .kernels import warm_up
+from .names import described
 from .objectives.objective import AbstractObjective
 from .problem import Problem
 from .solution import Certificate, Solution, Status, TracePoint
@@ -43,13 +44,7 @@ class AbstractSolver(ABC):
     @property
     def name(self) -> str:
         """Class name, with the hyper-parameters that are not at their defaults: "TopK(signal=relevance)"."""
-        changed = [
-            f"{item.name}={value}"
-            for item in fields(self)
-            if (value := getattr(self, item.name)) != item.default
-            and not (callable(item.default_factory) and value == item.default_factory())
-        ]
-        return type(self).__name__ + (f"({', '.join(changed)})" if changed else "")
+        return described(self)
 
     def supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
         """None if the solver can run, else a sentence with the reason."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .files import replacing
 from .names import nearest
 
 COLUMNS = (
@@ -124,11 +125,8 @@ class Study:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the frame as Parquet in one atomic step."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-        self.frame.to_parquet(partial, index=False)
-        os.replace(partial, target)
+        with replacing(path) as unfinished:
+            self.frame.to_parquet(unfinished, index=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Study:

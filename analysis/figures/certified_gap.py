@@ -74,6 +74,12 @@ def _order(rows: pd.DataFrame, objective: str) -> list[str]:
     return sorted(names, key=lambda name: (gaps[name] if np.isfinite(gaps.get(name, np.nan)) else np.inf, name))
 
 
+def _why_no_gap(rows: pd.DataFrame, solver: str) -> str:
+    if solver not in rows.index:
+        return "not run"
+    return "no bound" if rows["seconds"].notna()[solver] else "not supported"
+
+
 def _panel(ax: Axes, rows: pd.DataFrame, solvers: list[str], kinds: dict[str, str]) -> None:
     finite = rows[np.isfinite(rows["gap"].to_numpy(float))]
     largest = 100 * float(finite[["gap", "high"]].replace(np.inf, np.nan).max().max()) if len(finite) else 1.0
@@ -87,7 +93,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, solvers: list[str], kinds: dict[str, st
     for place, solver in enumerate(solvers):
         style = kind_look(kinds[solver])
         if solver not in finite.index:
-            reason = "no bound" if solver in rows.index else "not run"
+            reason = _why_no_gap(rows, solver)
             ax.text(0, place, f"  {reason}", va="center", fontsize=6.5, color=MUTED, style="italic")
             continue
         row = finite.loc[solver]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +12,7 @@ import jinja2
 from PIL import Image, UnidentifiedImageError
 
 from analysis.figures import frames
+from solvers.files import replacing
 
 from . import numbers, tables
 from .captions import CAPTIONS, Caption
@@ -52,15 +51,9 @@ def write_report(folder: str | Path, content: ReportInput, *, name: str = "repor
     ValueError
         If a figure's file is not a PNG.
     """
-    page = render(content)
     target = Path(folder) / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=target.parent, prefix=f".{name}.", suffix=".part", delete=False
-    ) as part:
-        part.write(page)
-    os.chmod(part.name, 0o644)  # a temporary file is private, a report is for others too
-    os.replace(part.name, target)
+    with replacing(target) as unfinished:
+        unfinished.write_text(render(content), encoding="utf-8")
     return target
 
 

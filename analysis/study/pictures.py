@@ -51,8 +51,9 @@ def _selections(subject: Subject, tokens: VisualTokens, *, aware: bool) -> dict[
 
 def _predictions(accuracy: pd.DataFrame) -> dict[int, dict[tuple[str, int], str]]:
     found: dict[int, dict[tuple[str, int], str]] = {}
-    for row in accuracy[["question_id", "pruner", "keep", "prediction"]].itertuples(index=False):
-        found.setdefault(int(row.question_id), {})[str(row.pruner), int(row.keep)] = str(row.prediction)
+    columns = (accuracy[name].tolist() for name in ("question_id", "pruner", "keep", "prediction"))
+    for question, pruner, keep, prediction in zip(*columns, strict=True):
+        found.setdefault(question, {})[pruner, keep] = prediction
     return found
 
 

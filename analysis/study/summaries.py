@@ -30,7 +30,7 @@ def selection_summary(rows: pd.DataFrame) -> pd.DataFrame:
             {
                 "solver": solver,
                 "kind": kind_of(str(solver)),
-                "objective": str(objective).removesuffix("()"),
+                "objective": objective,
                 "keep": keep,
                 "value": part["value"].mean(),
                 "upper_bound": part["upper_bound"].mean(),

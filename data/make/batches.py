@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,8 +45,9 @@ class Batch:
     named: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        every = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: v.to(device) for name, v in every.items() if isinstance(v, Tensor)})
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: v.to(device) for name, v in every.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 def _patch_majority(pixel: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

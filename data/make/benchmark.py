@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from PIL import Image
+
+from solvers.files import replacing
 
 from .questions import Question, ask
 from .scene import Scene, render
@@ -103,16 +104,15 @@ def make_split(images: int, seed: int) -> pd.DataFrame:
 
 
 def write_split(frame: pd.DataFrame, path: Path) -> None:
-    spare = path.with_suffix(".writing")
-    # the dictionary holds every picture once; its default limit of 1 MB would spell the rest out per question
-    pq.write_table(
-        pa.Table.from_pandas(frame, SCHEMA, preserve_index=False),
-        spare,
-        use_dictionary=["image"],
-        dictionary_pagesize_limit=1 << 28,
-        compression="zstd",
-    )
-    os.replace(spare, path)
+    with replacing(path) as unfinished:
+        # the dictionary holds every picture once; its default limit of 1 MB would spell the rest out per question
+        pq.write_table(
+            pa.Table.from_pandas(frame, SCHEMA, preserve_index=False),
+            unfinished,
+            use_dictionary=["image"],
+            dictionary_pagesize_limit=1 << 28,
+            compression="zstd",
+        )
 
 
 def _prior_table(splits: dict[str, pd.DataFrame]) -> str:

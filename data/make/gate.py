@@ -6,6 +6,7 @@ Answers every question with the stock model and under every pruner of the study,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -44,18 +45,18 @@ vlm.answer(image, "what color is the circle ?")
 
 {table}
 
-Every row is in `data/measured/mini_vqa_accuracy.csv`, which `python -m data.make.gate` regenerates; `LOG.md` says how the
-model was trained and what it shows.
+Every row is in `data/measured/mini_vqa_accuracy.csv`, which `python -m data.make.gate` regenerates; `LOG.md` says how
+the model was trained and what it shows.
 """
 
 
-def judge(table: pd.DataFrame, priors: pd.Series) -> list[str]:
+def judge(table: pd.DataFrame, priors: Mapping[str, float]) -> list[str]:
     """What falls short, a sentence each; empty for a model that passes.
 
     `table` is what `accuracy_table` returned, `priors` the majority prior by task.
     """
-    at = table.set_index(["pruner", "keep", "task"])["estimate"]
-    full = table[table["pruner"] == "none"].set_index("task")["estimate"]
+    at = _estimates(table)
+    full = {task: value for (pruner, _, task), value in at.items() if pruner == "none"}
     short = [
         f"{name} must be at least {least}, got {full[name]:.3f}" for name, least in LEAST.items() if full[name] < least
     ]
@@ -69,25 +70,32 @@ def judge(table: pd.DataFrame, priors: pd.Series) -> list[str]:
     return short
 
 
-def majority_priors(rows: pd.DataFrame) -> pd.Series:
+def majority_priors(rows: pd.DataFrame) -> dict[str, float]:
     """Share of the most frequent answer by task, from rows of `evaluate`."""
     asked = rows[rows["pruner"] == "none"]
-    return asked.groupby("task", sort=False)["answer"].agg(lambda answers: answers.value_counts(normalize=True).iloc[0])
+    return {
+        str(task): float(answers.value_counts(normalize=True).iloc[0])
+        for task, answers in asked.groupby("task", sort=False)["answer"]
+    }
 
 
-def card_table(table: pd.DataFrame, priors: pd.Series) -> str:
+def _estimates(table: pd.DataFrame, column: str = "estimate") -> dict[tuple[str, int, str], float]:
+    keys = zip(table["pruner"], table["keep"], table["task"], strict=True)
+    return dict(zip(keys, table[column], strict=True))
+
+
+def card_table(table: pd.DataFrame, priors: Mapping[str, float]) -> str:
     """Markdown: a row per task, the full model with its interval, then some pruners at 64 tokens."""
     shown = ("vispruner", "fastervlm", "divprune", "random")
-    at = table.set_index(["pruner", "keep", "task"])
-    full_keep = int(table.loc[table["pruner"] == "none", "keep"].iloc[0])
-    lines = [f"| task | majority prior | {full_keep} tokens | " + " | ".join(f"{name} 64" for name in shown) + " |"]
+    at, low, high = (_estimates(table, column) for column in ("estimate", "low", "high"))
+    full = max(keep for pruner, keep, _ in at if pruner == "none")
+    lines = [f"| task | majority prior | {full} tokens | " + " | ".join(f"{name} 64" for name in shown) + " |"]
     lines.append("|" + "---|" * (3 + len(shown)))
-    for task in [*priors.index, "mean"]:
-        full = at.loc[("none", full_keep, task)]
-        prior = f"{priors[task]:.3f}" if task in priors.index else ""
-        cells = [f"{at.loc[(name, 64, task), 'estimate']:.3f}" for name in shown]
-        interval = f"{full['estimate']:.3f} [{full['low']:.3f}, {full['high']:.3f}]"
-        lines.append(f"| {task} | {prior} | {interval} | " + " | ".join(cells) + " |")
+    for task in [*priors, "mean"]:
+        key = ("none", full, task)
+        prior = f"{priors[task]:.3f}" if task in priors else ""
+        cells = " | ".join(f"{at[name, 64, task]:.3f}" for name in shown)
+        lines.append(f"| {task} | {prior} | {at[key]:.3f} [{low[key]:.3f}, {high[key]:.3f}] | {cells} |")
     return "\n".join(lines)
 
 

@@ -23,6 +23,8 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from solvers.files import replacing
+
 from .batches import Batch, make_batch
 from .model import Size, Trainee, Weights, build_model
 from .vocabulary import TASKS, TRAINING_TASKS
@@ -140,9 +142,8 @@ def save_checkpoint(path: Path, trainee: Trainee, optimiser: Optimiser, progress
     """Weights, optimiser and progress in one file, replaced in one move: a kill leaves the old or the new one."""
     tensors = {f"trainee.{n}": t.detach().contiguous().cpu() for n, t in trainee.state_dict().items()}
     tensors |= {n: t.cpu() for n, t in optimiser.tensors().items()}
-    spare = path.with_suffix(".writing")
-    save_file(tensors, spare, metadata={"progress": json.dumps(vars(progress))})
-    os.replace(spare, path)
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, metadata={"progress": json.dumps(vars(progress))})
 
 
 def load_checkpoint(path: Path, trainee: Trainee, optimiser: Optimiser | None = None) -> Progress:

@@ -8,6 +8,7 @@ from typing import ClassVar, Generic, TypeVar
 import numpy.typing as npt
 
 from ..arrays import Float64Array
+from ..names import described
 from ..problem import Problem
 
 State = TypeVar("State")
@@ -24,8 +25,8 @@ class AbstractObjective(ABC, Generic[State]):
 
     @property
     def name(self) -> str:
-        """The dataclass representation, for example "Saliency(signal='cls')"."""
-        return repr(self)
+        """Class name, with the parameters that are not at their defaults: "Saliency(signal=relevance)"."""
+        return described(self)
 
     def supports(self, problem: Problem) -> str | None:
         """None if the objective is defined on `problem`, else a sentence with the reason."""

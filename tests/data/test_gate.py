@@ -4,7 +4,7 @@ import pandas as pd
 
 from data.make.gate import LEAST, card_table, judge, majority_priors
 
-PRIORS = pd.Series({"text": 0.02, "tiny": 0.14, "attribute": 0.10, "spatial": 0.51})
+PRIORS = {"text": 0.02, "tiny": 0.14, "attribute": 0.10, "spatial": 0.51}
 PASSING = {"text": 0.80, "tiny": 0.95, "attribute": 0.97, "spatial": 0.50, "mean": 0.88}
 
 
@@ -27,8 +27,7 @@ def test_every_bound_is_named_when_missed():
 
 
 def test_a_task_near_its_prior_is_named():
-    priors = pd.concat([PRIORS, pd.Series({"count": 0.21})])
-    (sentence,) = judge(accuracies(PASSING | {"count": 0.25}), priors)
+    (sentence,) = judge(accuracies(PASSING | {"count": 0.25}), PRIORS | {"count": 0.21})
     assert sentence == "count must be 0.1 above its majority prior 0.210, got 0.250"
 
 
@@ -41,7 +40,7 @@ def test_majority_prior_counts_the_stock_rows_only():
     rows = pd.DataFrame(
         {"pruner": ["none"] * 4 + ["random"] * 4, "task": ["count"] * 8, "answer": list("1121") + list("2222")}
     )
-    assert majority_priors(rows).to_dict() == {"count": 0.75}
+    assert majority_priors(rows) == {"count": 0.75}
 
 
 def test_card_table_has_a_row_per_task_and_the_mean():

@@ -57,8 +57,10 @@ class SolverPruner(AbstractPruner):
 
     @property
     def name(self) -> str:
-        """Solver and objective, for example "Greedy+FacilityLocation"."""
-        return f"{self.solver.name}+{self.objective.name.removesuffix('()')}"
+        """Solver and objective, then what differs from the defaults: "Greedy+Saliency(signal=cls)[features]"."""
+        changed = [self.signal] if self.signal is not None else []
+        changed += [self.space] if self.space != SPACES[0] else []
+        return f"{self.solver.name}+{self.objective.name}" + (f"[{', '.join(changed)}]" if changed else "")
 
     @property
     def needs(self) -> frozenset[str]:

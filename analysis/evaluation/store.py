@@ -1,0 +1,116 @@
+"""Results on disk, one file per setting and run of images: a killed evaluation goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import torch
+from transformers import PreTrainedModel
+
+BINDING = "binding.json"
+
+
+class ResultStore:
+    """Parts of a result table by name, in a folder or (folder None) in memory.
+
+    A part appears under its name in one step, so that a process killed at any moment leaves whole parts only. The
+    folder belongs to what it was made for and refuses anything else.
+
+    Parameters
+    ----------
+    folder
+        Created if missing.
+    binding
+        What all parts have in common: model, task, generation settings.
+
+    Raises
+    ------
+    ValueError
+        If the folder is bound to something else, or is not a store.
+    """
+
+    def __init__(self, folder: Path | str | None, binding: Mapping[str, str | int]) -> None:
+        self.folder = Path(folder) if folder is not None else None
+        self._memory: dict[str, pd.DataFrame] = {}
+        if self.folder is not None:
+            self._bind(self.folder, dict(binding))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._memory if self.folder is None else self._path(name).is_file()
+
+    def put(self, name: str, part: pd.DataFrame) -> None:
+        """Keep a part; on disk it is there entirely or not at all."""
+        if self.folder is None:
+            self._memory[name] = part
+            return
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # the process number keeps two evaluations that share a store out of each other's unfinished files
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        part.to_parquet(unfinished, index=False)
+        unfinished.replace(path)
+
+    def read(self, names: Sequence[str]) -> pd.DataFrame:
+        """The named parts as one table, in that order.
+
+        Raises
+        ------
+        OSError
+            If a part cannot be read; deleting its file has it computed again.
+        """
+        parts = [self._memory[name] if self.folder is None else self._load(name) for name in names]
+        return pd.concat(parts, ignore_index=True)
+
+    def _load(self, name: str) -> pd.DataFrame:
+        path = self._path(name)
+        try:
+            return pd.read_parquet(path)
+        except (pa.ArrowException, OSError) as error:
+            raise OSError(f"{path} cannot be read ({error}); delete it to have it computed again") from error
+
+    def _path(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{name}.parquet"
+
+    @staticmethod
+    def _bind(folder: Path, binding: dict[str, str | int]) -> None:
+        file = folder / BINDING
+        if not file.exists():
+            if folder.is_dir() and any(folder.iterdir()):
+                raise ValueError(f"{folder} is not empty and not a result store: it has no {BINDING}")
+            folder.mkdir(parents=True, exist_ok=True)
+            unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+            unfinished.write_text(json.dumps(binding, indent=1))
+            unfinished.replace(file)
+            return
+        try:
+            found = json.loads(file.read_text())
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged: {error}") from error
+        for key, value in binding.items():
+            if found.get(key) != value:
+                raise ValueError(
+                    f"the store {folder} was made for {key} {found.get(key)!r}, this evaluation has {value!r}: "
+                    "give it another folder"
+                )
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """Twelve hexadecimal digits that differ between models of other weights.
+
+    Sixteen values of every parameter enter the SHA-256: enough to tell two trainings apart, and quick on a model of
+    any size.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().flatten()
+        picks = torch.linspace(0, flat.numel() - 1, min(16, flat.numel()), dtype=torch.float64).long()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(flat[picks.to(flat.device)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

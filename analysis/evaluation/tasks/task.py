@@ -1,0 +1,78 @@
+"""What a benchmark is: images, each with its questions, and the rule by which an answer counts as right."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from ..scoring import exact_match
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One question about an image.
+
+    Attributes
+    ----------
+    question_id
+        Unique within the task.
+    question
+        The words as they are put to the model, without the prompt around them.
+    answer
+        The reference answer.
+    task
+        The sub-task whose accuracy this question counts towards, for example "count".
+    needed
+        Ascending raster indices of the visual tokens without which the answer cannot be known; empty where the task
+        states none or where the answer is an absence.
+    """
+
+    question_id: int
+    question: str
+    answer: str
+    task: str
+    needed: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with all its questions."""
+
+    image_id: int
+    image: Image.Image
+    questions: tuple[Question, ...]
+
+
+class AbstractTask(abc.ABC):
+    """A benchmark: iterating gives its samples, always in the same order.
+
+    A task knows data and scoring; it never sees a model or a pruner.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[Sample]:
+        """The samples in a fixed order."""
+
+    @property
+    @abc.abstractmethod
+    def checksum(self) -> str:
+        """Twelve hexadecimal digits that change whenever an image, a question or an answer does.
+
+        It names the data as a whole: taking fewer images of the same data leaves it unchanged, so that results of a
+        small run are reused by a larger one.
+        """
+
+    def correct(self, question: Question, prediction: str) -> bool:
+        """Whether `prediction` answers `question`; by default `scoring.exact_match`."""
+        return exact_match(prediction, question.answer)
