@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+CHUNK = 128  # query rows of a map held per head at a time
 ALTERING = ("softcap", "position_bias", "s_aux")  # options that change the softmax beyond scale and mask
 
 
@@ -84,6 +85,11 @@ class AttentionCall:
         if self.causal and queries > 1:
             scores = scores.masked_fill(torch.arange(keys, device=at.device) > index, lowest)
         return scores.softmax(-1)
+
+    def mean_rows(self, at: Tensor | None = None) -> Tensor:
+        """Head mean of `rows`, float32 [image, row, key]; None asks for every query, computed in chunks."""
+        asked = torch.arange(self.query.shape[2]) if at is None else at
+        return torch.cat([self.rows(part[None]).mean(1) for part in asked.split(CHUNK)], 1)
 
 
 Listener = Callable[[nn.Module, AttentionCall], None]

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .attention_call import AttentionCall
+from .attention_call import CHUNK, AttentionCall
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class MeanReceived(AbstractReducer):
     tower: ClassVar[Literal["vision", "text"]] = "vision"
 
     heads: bool = False
-    chunk: int = 128
+    chunk: int = CHUNK
 
     def reduce(self, call: AttentionCall, place: Place) -> Tensor:
         parts = [_visual(call.rows(at), place).sum(2) for at in place.visual.split(self.chunk, dim=1)]
@@ -120,7 +120,7 @@ class FullMap(AbstractReducer):
     tower: ClassVar[Literal["vision", "text"]] = "vision"
 
     heads: bool = False
-    chunk: int = 128
+    chunk: int = CHUNK
 
     def reduce(self, call: AttentionCall, place: Place) -> Tensor:
         parts = [_visual(call.rows(at), place) for at in place.visual.split(self.chunk, dim=1)]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from .adapter import AbstractAdapter
-from .attention import attention_rows, mean_attention_map
 from .llava import LlavaAdapter
 from .load import FAMILIES, adapter_for, load, wrap
 from .vlm import Vlm, config_hash
@@ -17,9 +16,7 @@ __all__ = [
     "LlavaAdapter",
     "Vlm",
     "adapter_for",
-    "attention_rows",
     "config_hash",
     "load",
-    "mean_attention_map",
     "wrap",
 ]

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from analysis.models import AbstractAdapter, Vlm, attention_rows, mean_attention_map
+from analysis.capture.attention_call import AttentionCall, listening
+from analysis.models import AbstractAdapter, Vlm
 
 from .tokens import VisualTokens
 
@@ -93,24 +94,21 @@ def watch(
         current.clear()
         current["keys"] = _digests(args[0] if args else options["pixel_values"])
 
-    def before_attention(attention: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        hidden = args[0] if args else options["hidden_states"]
-        if with_map:
-            whole = mean_attention_map(attention, hidden)
-            current["cls"], current["map"] = whole[:, 0, 1:], whole[:, 1:, 1:]
-        else:
-            current["cls"], current["map"] = attention_rows(attention, hidden, 0).mean(1)[:, 0, 1:], None
+    def hear(module: nn.Module, call: AttentionCall) -> None:
+        if module is block.self_attn:
+            rows = call.mean_rows(None if with_map else torch.zeros(1, dtype=torch.int64))
+            current["cls"], current["map"] = rows[:, 0, 1:], rows[:, 1:, 1:] if with_map else None
 
     def after_projector(_: Any, args: tuple[Tensor, ...], projected: Tensor) -> None:
         receive(_encoded(args[0], projected, adapter.grid(model), seed=seed, **current))
 
     hooks = [
         adapter.vision_tower(model).register_forward_pre_hook(before_tower, with_kwargs=True),
-        block.self_attn.register_forward_pre_hook(before_attention, with_kwargs=True),
         adapter.projector(model).register_forward_hook(after_projector),
     ]
     try:
-        yield
+        with listening(hear):
+            yield
     finally:
         for hook in hooks:
             hook.remove()

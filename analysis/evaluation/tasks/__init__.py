@@ -11,7 +11,7 @@ from .task import AbstractTask as AbstractTask
 from .task import Question as Question
 from .task import Sample as Sample
 
-TASKS: tuple[type[MiniVqa], ...] = (MiniVqa,)
+TASKS: tuple[type[AbstractTask], ...] = (MiniVqa,)
 
 
 def task(name: str, **options: Any) -> AbstractTask:
