@@ -1,25 +1,28 @@
-"""Judges the embedded model on the test split: `python -m data.make.gate`. Exits with 1 if it fails.
+"""Judges the embedded model on the whole test split: `python -m data.make.gate`. Exits with 1 if it fails.
 
-Answers every question with the stock model and under every pruner of the study, writes the accuracies to
-`data/measured/mini_vqa_accuracy.csv` and the model's card from them. A killed run goes on where it was.
+Runs the study at full size (a run that was stopped goes on), keeps its tables in `data/measured` and writes the model's
+card from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
-from analysis import accuracy_table, evaluate, load
+from analysis import load, run_study
 from analysis.evaluation import MiniVqa
-from analysis.study.settings import PRUNERS
+from analysis.study.run import EMBEDDED
+from analysis.study.settings import DEFAULT
 from solvers.provenance import provenance
 
 DATA = Path(__file__).parents[1]
-KEEPS = (192, 128, 64, 32)
+FULL = replace(DEFAULT, captured=200, problems=20, images=400)
+MEASURED = ("accuracy", "attention", "quartiles", "selection")
 LEAST = {"mean": 0.84, "text": 0.65, "tiny": 0.90, "attribute": 0.95}
 ABOVE_PRIOR = 0.10  # for every task but spatial, which is reported as it is
 SEPARATION = ("vispruner", "random", 64, 0.15)
@@ -45,7 +48,7 @@ vlm.answer(image, "what color is the circle ?")
 
 {table}
 
-Every row is in `data/measured/mini_vqa_accuracy.csv`, which `python -m data.make.gate` regenerates; `LOG.md` says how
+Every row is in `data/measured/accuracy.csv`, which `python -m data.make.gate` regenerates; `LOG.md` says how
 the model was trained and what it shows.
 """
 
@@ -99,21 +102,23 @@ def card_table(table: pd.DataFrame, priors: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
+def keep_tables(tables: Path, target: Path, stamp: Mapping[str, str]) -> None:
+    """Copy the tables of a study, each row with what its numbers depend on."""
+    target.mkdir(exist_ok=True)
+    for name in MEASURED:
+        table = pd.read_csv(tables / f"{name}.csv").assign(**stamp)
+        table.to_csv(target / f"{name}.csv", index=False, float_format="%.6g")
+
+
 def main(
-    folder: Annotated[Path, typer.Option(help="the model")] = DATA / "mini_llava",
-    work: Annotated[Path, typer.Option(help="unfinished work, per model")] = Path("runs/gate"),
+    work: Annotated[Path, typer.Option(help="results and unfinished work of the study")] = Path("runs/gate"),
 ) -> None:
-    """Evaluate, write table and card, and say whether the gate is passed."""
-    vlm = load(str(folder))
-    task = MiniVqa("test")
-    rows = evaluate(vlm, task, PRUNERS, KEEPS, store=work / vlm.config_hash)
-    table, priors = accuracy_table(rows), majority_priors(rows)
-    table["majority_prior"] = table["task"].map(priors)
-    table["model"] = folder.name
-    stamped = table.assign(config_hash=vlm.config_hash, task_checksum=task.checksum, **provenance())
-    measured = DATA / "measured" / "mini_vqa_accuracy.csv"
-    measured.parent.mkdir(exist_ok=True)
-    stamped.to_csv(measured, index=False, float_format="%.6g")
+    """Study, keep the tables, write the card, and say whether the gate is passed."""
+    run_study(None, work, FULL)
+    vlm, rows = load(str(EMBEDDED)), pd.read_parquet(work / "accuracy.parquet")
+    stamp = {"config_hash": vlm.config_hash, "task_checksum": MiniVqa().checksum, **provenance()}
+    keep_tables(work / "tables", DATA / "measured", stamp)
+    table, priors = pd.read_csv(work / "tables" / "accuracy.csv"), majority_priors(rows)
     card = CARD.format(
         parameters=vlm.model.num_parameters(),
         vision=vlm.model.config.vision_config,
@@ -122,7 +127,7 @@ def main(
         images=rows["image_id"].nunique(),
         table=card_table(table, priors),
     )
-    (folder / "README.md").write_text(card)
+    (EMBEDDED / "README.md").write_text(card)
     typer.echo(card_table(table, priors))
     short = judge(table, priors)
     for sentence in short:

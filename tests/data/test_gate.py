@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from data.make.gate import LEAST, card_table, judge, majority_priors
+from data.make.gate import LEAST, MEASURED, card_table, judge, keep_tables, majority_priors
 
 PRIORS = {"text": 0.02, "tiny": 0.14, "attribute": 0.10, "spatial": 0.51}
 PASSING = {"text": 0.80, "tiny": 0.95, "attribute": 0.97, "spatial": 0.50, "mean": 0.88}
@@ -47,3 +47,13 @@ def test_card_table_has_a_row_per_task_and_the_mean():
     lines = card_table(accuracies(PASSING), PRIORS).splitlines()
     assert len(lines) == 2 + len(PRIORS) + 1
     assert lines[2] == "| text | 0.020 | 0.800 [0.790, 0.810] | 0.800 | 0.700 | 0.800 | 0.550 |"
+
+
+def test_kept_tables_carry_their_provenance(tmp_path):
+    (tmp_path / "tables").mkdir()
+    for name in MEASURED:
+        pd.DataFrame({"estimate": [0.123456789]}).to_csv(tmp_path / "tables" / f"{name}.csv", index=False)
+    keep_tables(tmp_path / "tables", tmp_path / "measured", {"commit": "abc"})
+    for name in MEASURED:
+        kept = pd.read_csv(tmp_path / "measured" / f"{name}.csv")
+        assert kept.to_dict("records") == [{"estimate": 0.123457, "commit": "abc"}]
