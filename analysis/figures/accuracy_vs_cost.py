@@ -12,8 +12,8 @@ from .labels import LineEnd, label_line_ends
 from .style import TEXT, reference_line, themed
 
 PANELS = {
-    "flops_ratio": "Prefill FLOPs, share of the full model (cheaper →)",
-    "kv_ratio": "KV cache, share of the full model (cheaper →)",
+    "flops_ratio": "FLOPs against full model (→ cheaper)",
+    "kv_ratio": "KV cache against full model (→ cheaper)",
 }
 TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 

@@ -2,7 +2,16 @@
 
 import pandas as pd
 
-from data.make.gate import LEAST, MEASURED, card_table, judge, keep_tables, majority_priors
+from data.make.gate import (
+    LEAST,
+    MEASURED,
+    card_table,
+    judge,
+    keep_tables,
+    majority_priors,
+    replace_results,
+    selection_table,
+)
 
 PRIORS = {"text": 0.02, "tiny": 0.14, "attribute": 0.10, "spatial": 0.51}
 PASSING = {"text": 0.80, "tiny": 0.95, "attribute": 0.97, "spatial": 0.50, "mean": 0.88}
@@ -57,3 +66,21 @@ def test_kept_tables_carry_their_provenance(tmp_path):
     for name in MEASURED:
         kept = pd.read_csv(tmp_path / "measured" / f"{name}.csv")
         assert kept.to_dict("records") == [{"estimate": 0.123457, "commit": "abc"}]
+
+
+def test_selection_table_is_sorted_by_facility_location_and_leaves_unknown_gaps_empty():
+    selection = pd.DataFrame(
+        {
+            "solver": ["Random", "Exact", "Random", "Exact"],
+            "objective": ["FacilityLocation", "FacilityLocation", "LogDet", "LogDet"],
+            "gap": [0.05, 0.0, 0.4, float("nan")],
+        }
+    )
+    assert selection_table(selection).splitlines()[2:] == ["| Exact | 0.00 % |  |", "| Random | 5.00 % | 40.00 % |"]
+
+
+def test_results_are_replaced_between_their_marks():
+    page = "a\n<!-- results: begin -->\nold\n<!-- results: end -->\nb\n"
+    once = replace_results(page, "new\n")
+    assert once == "a\n<!-- results: begin -->\nnew\n<!-- results: end -->\nb\n"
+    assert replace_results(once, "new\n") == once
