@@ -25,7 +25,7 @@ study: setup
 	$(BIN)/prunescope study
 
 train: setup
-	$(BIN)/python -m data.make.train cpu
+	$(BIN)/python -m data.make.train
 
 # A finished study would be resumed, not run: the folder goes first.
 bench: setup

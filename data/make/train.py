@@ -1,4 +1,4 @@
-"""Trains the embedded model: `python -m data.make.train cpu`. Resumable: run it again and it goes on.
+"""Trains the embedded model: `python -m data.make.train`. Resumable: run it again and it goes on.
 
 The recipe: dense pre-training of the vision tower on small windows, questions on small windows, relations on their own,
 windows of many sizes with renumbered position ids, and last the full grid. A phase ends after its minutes; minutes
@@ -301,26 +301,31 @@ class Trainer:
             if mine.any():
                 progress.follow(name, float(right[mine].float().mean()))
 
-    def _log(self, kind: str, **extra: float) -> None:
-        p = self.progress
-        phase = self.recipe.phases[min(p.phase, len(self.recipe.phases) - 1)].name
-        line = {
-            "kind": kind,
-            "phase": phase,
-            "minutes": round(p.spent / 60, 2),
-            "step": p.step,
-            "images": p.images,
-        }
-        line |= {"threads": torch.get_num_threads(), "cpu_minutes": round(time.process_time() / 60, 1)}
-        line |= extra or {name: round(value, 3) for name, value in p.means.items()}
+    def _log(self, kind: str, **scores: float) -> None:
+        """Append a line to the log, and say in short where training stands."""
+        p, phases = self.progress, self.recipe.phases
+        phase = phases[min(p.phase, len(phases) - 1)]
+        line = {"kind": kind, "phase": phase.name, "minutes": round(p.spent / 60, 2), "step": p.step}
+        line |= {"images": p.images, "threads": torch.get_num_threads()}
+        line |= {"cpu_minutes": round(time.process_time() / 60, 1)}
+        line |= scores or {name: round(value, 3) for name, value in p.means.items()}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        console.print(json.dumps(line))
+        if scores:
+            console.print("all tokens, fresh scenes: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+            return
+        shown = "  ".join(f"{name} {p.means[name]:.3f}" for name in ("loss", *TRAINING_TASKS) if name in p.means)
+        done = f"{p.phase + 1}/{len(phases)} {phase.name} {p.spent / 60:.1f}/{phase.minutes:g} min"
+        console.print(f"{done}  step {p.step}  {shown}")
 
 
-def main(recipe: Annotated[str, typer.Argument()] = "cpu", folder: Path | None = None) -> None:
-    """Train RECIPE (a .toml beside this file) in FOLDER, by default runs/RECIPE; goes on where it was stopped."""
-    Trainer(Recipe.read(recipe), folder or Path("runs") / recipe).run()
+def main(
+    recipe: Annotated[str, typer.Argument(help="a .toml beside this file; auto: gpu if there is one")] = "auto",
+    folder: Annotated[Path | None, typer.Option(help="by default runs/RECIPE")] = None,
+) -> None:
+    """Train in a folder; goes on where it was stopped."""
+    name = ("gpu" if torch.cuda.is_available() else "cpu") if recipe == "auto" else recipe
+    Trainer(Recipe.read(name), folder or Path("runs") / name).run()
 
 
 if __name__ == "__main__":
