@@ -2,7 +2,7 @@
 
 The folder is a stock one: `AutoProcessor` and `LlavaForConditionalGeneration` load it offline. Weights are stored as
 float16. The exported folder is loaded again and must answer as the packed training forward does before it replaces
-an older one.
+an older one. What the run did, phase by phase, goes to `measured/training.csv` beside it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from .batches import IGNORE, Batch, make_batch
+from .history import phase_table
 from .model import MEAN, PREFIX, STD, Trainee, build_model
 from .scene import GRID, PATCH
 from .train import Recipe, load_checkpoint
@@ -128,6 +129,11 @@ def main(
         shutil.copy(card, spare / card.name)
     shutil.rmtree(folder, ignore_errors=True)
     spare.rename(folder)
+    log = checkpoint.with_name("log.jsonl")
+    if log.exists():
+        measured = folder.parent / "measured"
+        measured.mkdir(exist_ok=True)
+        phase_table(log).to_csv(measured / "training.csv", index=False)
     size = sum(file.stat().st_size for file in folder.iterdir())
     typer.echo(
         f"{folder}: step {progress.step}, {progress.images:,} images, {size:,} bytes, logits within {difference:.1e}"

@@ -255,10 +255,10 @@ class Trainer:
     def run(self) -> None:
         while self.progress.phase < len(self.recipe.phases):
             self._run_phase(self.recipe.phases[self.progress.phase])
+            self._log("score", **quick_score(self.trainee))
             self.progress.phase += 1
             self.progress.spent = 0.0
             save_checkpoint(self.path, self.trainee, self.optimiser, self.progress)
-            self._log("score", **quick_score(self.trainee))
 
     def _run_phase(self, phase: Phase) -> None:
         first, resumed_at = time.monotonic(), self.progress.spent

@@ -9,6 +9,7 @@ import torch
 
 from data.make.batches import IGNORE, make_batch
 from data.make.export import largest_difference, save_folder
+from data.make.history import phase_table
 from data.make.model import PREFIX, Size, Trainee, Weights, build_model
 from data.make.train import (
     Optimiser,
@@ -110,6 +111,10 @@ def test_a_run_finishes_its_phases_and_logs(tmp_path):
     assert trainer.progress.phase == 2
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert kinds.count("score") == 2
+    table = phase_table(tmp_path / "log.jsonl")
+    assert table["phase"].tolist() == ["vision", "questions"]
+    assert table["step"].is_monotonic_increasing
+    assert table["mean"].between(0, 1).all()
 
 
 def test_checkpoint_keeps_progress_and_optimiser(tmp_path, trainee):
