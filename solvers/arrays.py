@@ -1,4 +1,4 @@
-"""Array aliases of the package and the two checks that every array passes once."""
+"""Array aliases of the package, the two checks that every array passes once, and rows of length one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,26 @@ def finite(name: str, array: npt.ArrayLike) -> FloatArray:
 
 def frozen(array: npt.NDArray[AnyScalar]) -> npt.NDArray[AnyScalar]:
     """A read-only C-ordered array with the content of `array`, copied only if somebody could still write to it."""
-    if array.flags.writeable or not array.flags.c_contiguous:
+    # A read-only view does not keep the owner of the memory from writing.
+    if array.flags.writeable or not array.flags.c_contiguous or array.base is not None:
         array = array.copy(order="C")
         array.setflags(write=False)
     return array
+
+
+def unit_rows(name: str, vectors: Float64Array) -> Float64Array:
+    """`vectors` [token, dim] scaled to length one.
+
+    Raises
+    ------
+    ValueError
+        If a row is zero: it has no direction, hence no cosine.
+    """
+    # Scaled by the largest entry first: squares of very large or very small entries leave the float range.
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    zero = np.flatnonzero(largest == 0.0)
+    if zero.size:
+        raise ValueError(f"`{name}` must have no zero row (its cosine is undefined), got {zero.size}, first {zero[0]}")
+    unit: Float64Array = vectors / largest
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    return unit

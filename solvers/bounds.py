@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.cluster.hierarchy import linkage
-from scipy.linalg import eigh
-from scipy.spatial.distance import squareform
 
 from .arrays import Float64Array, FloatArray, IntArray
+from .greedy import greedy_picks
 from .kernels.coverage import assign, covered, interchange
 from .kernels.dispersion import clique_cover_size
 from .kernels.lagrangian import SMALLEST_SCALE, Search, begin, descend
@@ -20,8 +18,11 @@ from .objectives import AbstractObjective, FacilityLocation, LogDet, MaxMin, Sal
 from .objectives.facility_location import coverage, grid_step
 from .problem import Problem
 from .solution import Certificate
+from .solver import ROUNDING, checked_time_limit
 
 EPS = float(np.finfo(np.float64).eps)
+WORST_ROUNDING = 1e-3
+"""Largest relative rounding error of an eigenvalue with which the factorisation bound is still claimed."""
 
 
 class Bound(NamedTuple):
@@ -72,8 +73,8 @@ def upper_bound(
     problem, objective
         What is to be bounded.
     values
-        Values of known selections. They guide the search for a bound and never enter the proof; a value above the
-        bound found would expose a defect and raises.
+        Values of known selections. They never enter the proof; a value above the bound found would expose a defect
+        and raises.
     time_limit
         Seconds after which iterative methods return what they have; None runs their fixed number of iterations, which
         makes the bound reproducible.
@@ -83,30 +84,29 @@ def upper_bound(
     Bound
         Value and name of the method. Saliency: the k largest values, exact. Facility location: Lagrangian dual.
         LogDet: factorisation, spectral or Hadamard bound, whichever is smallest. MaxMin: clique cover or clustering.
-        Other submodular objectives: the k largest gains of single tokens. Else inf.
+        Other submodular objectives, subclasses of these included: the k largest gains of single tokens. Else inf.
 
     Raises
     ------
     ValueError
-        If the objective is not defined on the problem.
+        If the objective is not defined on the problem, or `time_limit` is not positive.
     RuntimeError
         If one of `values` exceeds the bound.
     """
+    time_limit = checked_time_limit(time_limit)
     reason = objective.supports(problem)
     if reason is not None:
         raise ValueError(f"no bound for {objective.name} on {problem.id}: {reason}")
-    known = [float(value) for value in values]
     deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     bound = Bound(math.inf, "none")
-    for kind, method in METHODS:
-        if isinstance(objective, kind):
-            bound = method(problem, objective, known, deadline)
-            break
-    else:
-        if objective.submodular:
-            bound = data_dependent(problem, objective)
-    for value in known:
-        if value > bound.value + 1e-9 * max(1.0, abs(value)):
+    # Exactly this class: a subclass may value selections otherwise, and a proof about its parent is none about it.
+    method = METHODS.get(type(objective))
+    if method is not None:
+        bound = method(problem, objective, deadline)
+    elif objective.submodular:
+        bound = data_dependent(problem, objective)
+    for value in values:
+        if value > bound.value + ROUNDING * max(1.0, abs(value)):
             raise RuntimeError(f"the {bound.method} bound {bound.value!r} is below the value {value!r} of a selection")
     return bound
 
@@ -133,7 +133,7 @@ def data_dependent(problem: Problem, objective: AbstractObjective[Any], selected
     return Bound(objective.value(problem, start) + math.fsum(gains), "data-dependent")
 
 
-def modular(problem: Problem, objective: Saliency, values: list[float], deadline: float) -> Bound:
+def modular(problem: Problem, objective: Saliency) -> Bound:
     """The k largest values: attained, hence the optimum."""
     best = np.argsort(-problem.signal(objective.signal), kind="stable")[: problem.budget]
     return Bound(objective.value(problem, best), "k largest")
@@ -181,13 +181,7 @@ def lagrangian(
 
 
 def _first_primal(problem: Problem, matrix: FloatArray) -> LagrangianBound:
-    objective = FacilityLocation()
-    state = objective.start(problem)
-    picks = np.empty(problem.budget, dtype=np.int64)
-    for pick in range(problem.budget):
-        picks[pick] = np.argmax(objective.gains(state))
-        state = objective.add(state, int(picks[pick]))
-    selected = interchange(matrix, picks, 500)
+    selected = interchange(matrix, greedy_picks(problem, FacilityLocation()), 500)
     reached = assign(matrix, selected)
     # Between best and second best coverage each token is served by about one kept token, as the dual wants it.
     halfway = (reached.best.astype(np.float64) + reached.second) / 2
@@ -196,7 +190,7 @@ def _first_primal(problem: Problem, matrix: FloatArray) -> LagrangianBound:
     return LagrangianBound(begin(multipliers), selected, covered(matrix, selected))
 
 
-def _facility_location(problem: Problem, objective: FacilityLocation, values: list[float], deadline: float) -> Bound:
+def _facility_location(problem: Problem, objective: FacilityLocation, deadline: float) -> Bound:
     return Bound(lagrangian(problem, deadline=deadline).value, "Lagrangian dual")
 
 
@@ -214,7 +208,7 @@ def hadamard(problem: Problem, objective: LogDet) -> Bound:
     return Bound(math.fsum(np.log(diagonal)), "Hadamard")
 
 
-def _log_det(problem: Problem, objective: LogDet, values: list[float], deadline: float) -> Bound:
+def _log_det(problem: Problem, objective: LogDet, deadline: float) -> Bound:
     cheap = min(spectral(problem, objective), hadamard(problem, objective))
     return min(cheap, factorisation(problem, objective, deadline=deadline))
 
@@ -234,12 +228,19 @@ def factorisation(problem: Problem, objective: LogDet, *, iterations: int = 16, 
         Number of weights tried; each costs one partial eigendecomposition [token, token].
     deadline
         Moment of `time.perf_counter` after which no further weights are tried.
+
+    Notes
+    -----
+    Where rounding drowns the smallest eigenvalues that count (a quality over many orders of magnitude and a budget that
+    reaches its lower end), no bound is claimed: the value is inf.
     """
     kernel, k = objective.kernel(problem), problem.budget
     weights = np.full(problem.tokens, k / problem.tokens)
     best = math.inf
     for _ in range(iterations):
         tangent = _tangent(kernel, weights, k)
+        if tangent is None:
+            break
         reach = math.fsum(np.sort(tangent.gradient)[-k:]) - float(tangent.gradient @ weights)
         best = min(best, tangent.value + tangent.slack + reach)
         if best - tangent.value < 1e-4 * max(1.0, abs(best)) or time.perf_counter() > deadline:
@@ -252,15 +253,17 @@ class _Tangent(NamedTuple):
     value: float
     gradient: Float64Array
     slack: float
-    """Bound on the rounding error of `value`."""
+    """Bound on the rounding error of `value`: that of the smallest eigenvalue, in each of k logarithms."""
 
 
-def _tangent(kernel: Float64Array, weights: Float64Array, k: int) -> _Tangent:
-    """Gamma_k of the weighted kernel and its gradient [token].
+def _tangent(kernel: Float64Array, weights: Float64Array, k: int) -> _Tangent | None:
+    """Gamma_k of the weighted kernel and its gradient [token], or None if rounding could be larger than either.
 
     Gamma_k keeps the `large` leading eigenvalues and replaces the rest by k - large copies of their sum over k - large,
     where `large` is the smallest number for which that mean is at least the next eigenvalue.
     """
+    from scipy.linalg import eigh  # a third of a second to import
+
     n = len(weights)
     root = np.sqrt(weights)
     weighted = root[:, None] * kernel * root
@@ -272,11 +275,14 @@ def _tangent(kernel: Float64Array, weights: Float64Array, k: int) -> _Tangent:
     fits[-1] = True  # true in exact arithmetic, where the sum of the rest contains the k-th value
     large = int(np.argmax(fits))
     tail = float(max(means[large], values[large]))
+    # Eigenvalues are off by about n eps trace at most.
+    rounding = n * EPS * trace
+    if rounding > WORST_ROUNDING * tail:
+        return None
     value = math.fsum(np.log(values[:large])) + (k - large) * math.log(tail)
     loading = (kernel @ (root[:, None] * vectors[:, :large])) ** 2 / values[:large]
-    gradient = np.diag(kernel) / tail + loading @ (1.0 / values[:large] - 1.0 / tail)
-    # Eigenvalues are off by about n eps trace at most, which moves each of k logarithms by that over the tail.
-    return _Tangent(value, gradient, k * n * EPS * trace / tail)
+    gradient = np.maximum(np.diag(kernel) / tail + loading @ (1.0 / values[:large] - 1.0 / tail), 0.0)
+    return _Tangent(value, gradient, k * rounding / tail)
 
 
 def _capped(weights: Float64Array, k: int) -> Float64Array:
@@ -318,19 +324,23 @@ def clique_cover(problem: Problem, objective: MaxMin) -> Bound:
 
 def clustering(problem: Problem, objective: MaxMin) -> Bound:
     """Largest diameter among k - 1 complete-linkage clusters: two of any k tokens share a cluster."""
+    from scipy.cluster.hierarchy import linkage  # half a second to import
+    from scipy.spatial.distance import squareform
+
     tree = linkage(squareform(objective.distances(problem), checks=False), method="complete")
     return Bound(float(tree[problem.tokens - problem.budget, 2]), "clustering")
 
 
-def _max_min(problem: Problem, objective: MaxMin, values: list[float], deadline: float) -> Bound:
+def _max_min(problem: Problem, objective: MaxMin, deadline: float) -> Bound:
     if problem.budget == 1:
         return Bound(float(objective.isolation(problem).max()), "largest isolation")
     return min(clique_cover(problem, objective), clustering(problem, objective))
 
 
-METHODS: tuple[tuple[type[Any], Callable[[Problem, Any, list[float], float], Bound]], ...] = (
-    (Saliency, modular),
-    (FacilityLocation, _facility_location),
-    (LogDet, _log_det),
-    (MaxMin, _max_min),
-)
+METHODS: dict[type[Any], Callable[[Problem, Any, float], Bound]] = {
+    Saliency: lambda problem, objective, deadline: modular(problem, objective),
+    FacilityLocation: _facility_location,
+    LogDet: _log_det,
+    MaxMin: _max_min,
+}
+"""Which function bounds which objective; a new method is one entry."""

@@ -19,6 +19,7 @@ from .bounds import upper_bound
 from .dpp import DppMap, KDpp
 from .exact import Exact
 from .greedy import Greedy
+from .names import identity
 from .objectives import AbstractObjective, FacilityLocation
 from .parts import Parts
 from .problem import Problem
@@ -26,7 +27,7 @@ from .provenance import provenance
 from .published import PublishedRule
 from .rules import RULES
 from .solution import Status, relative_gap
-from .solver import ROUNDING, AbstractSolver
+from .solver import ROUNDING, AbstractSolver, checked_seed, checked_time_limit
 from .study import COLUMNS, Study
 
 
@@ -68,7 +69,8 @@ def compare(
         Processes, as in joblib; each does all runs of one problem and budget.
     store
         Folder in which finished runs are kept. A run that was interrupted, killed included, continues there; runs are
-        recognised by the data of the problem, the solver's parameters, seed, time limit and package version.
+        recognised by id and data of the problem, budget, classes and parameters of objective and solver, seed, time
+        limit and package version. A damaged file is reported by a warning and its run repeated.
     progress
         Whether to show a progress bar on the terminal.
 
@@ -81,7 +83,8 @@ def compare(
     Raises
     ------
     ValueError
-        For no problems, no solvers or no seeds, repeated ids or names, or a budget that does not fit.
+        For no problems, no solvers or no seeds, repeated ids or names, a budget that does not fit, a seed that is no
+        non-negative integer, or a time limit that is not positive.
 
     Notes
     -----
@@ -99,13 +102,15 @@ def compare(
     chosen = default_solvers() if solvers is None else tuple(solvers)
     _distinct("problems", [problem.id for problem in listed])
     _distinct("solvers", [solver.name for solver in chosen])
+    seeds = tuple(checked_seed(seed) for seed in seeds)
     _distinct("seeds", [str(seed) for seed in seeds])
+    time_limit = checked_time_limit(time_limit)
     if budgets is not None:
         _distinct("budgets", [str(budget) for budget in budgets])
     folder = None if store is None else str(Parts(store).folder)
     scored_by = FacilityLocation() if objective is None else objective
     cells = [
-        _Cell(sized, chosen, scored_by, tuple(seeds), time_limit, folder)
+        _Cell(sized, chosen, scored_by, seeds, time_limit, folder)
         for problem in listed
         for sized in ([problem] if budgets is None else [problem.with_budget(budget) for budget in budgets])
     ]
@@ -166,13 +171,13 @@ def _run(cell: _Cell, finished: Callable[[], None] = lambda: None) -> list[dict[
         "data": cell.problem.fingerprint,
         "problem": cell.problem.id,
         "budget": cell.problem.budget,
-        "objective": repr(cell.objective),
+        "objective": identity(cell.objective),
         "time_limit": cell.time_limit,
     }
     shared: dict[str, Any] | None = None
     rows = []
     for solver, seed in cell.runs():
-        key = about | {"solver": repr(solver), "seed": seed}
+        key = about | {"solver": identity(solver), "seed": seed}
         row = None if parts is None else parts.read(key)
         if row is None:
             if shared is None:
@@ -205,7 +210,7 @@ def _row(cell: _Cell, solver: AbstractSolver, seed: int, shared: dict[str, Any])
         "problem": problem.id,
         "n": problem.tokens,
         "budget": problem.budget,
-        "objective": repr(objective),
+        "objective": objective.name,
         "solver": solver.name,
         "seed": seed,
     }

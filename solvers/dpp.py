@@ -66,7 +66,9 @@ class KDpp(_DppSolver):
 
     Kulesza and Taskar, 2012, arXiv:1207.6083, Algorithm 8 (which eigenvectors) and the projection DPP of Algorithm 1
     (which tokens). Elementary symmetric polynomials are kept in log space and the projection step is an incremental
-    Cholesky factorisation, so neither 64 of 576 tokens nor a determinant of 1e-70 is a numerical problem.
+    Cholesky factorisation, so neither 64 of 576 tokens nor a determinant of 1e-70 is a numerical problem. Exact up to
+    the rounding of the eigenvalues, about n 2e-16 of the largest: with a quality over more than some seven orders of
+    magnitude, tokens at its lower end are drawn too often or too rarely.
 
     Parameters
     ----------

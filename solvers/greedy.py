@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import IntArray
 from .objectives.objective import AbstractObjective
 from .problem import Problem
 from .solver import AbstractSolver, Outcome
@@ -24,9 +25,14 @@ class Greedy(AbstractSolver):
     def _solve(
         self, problem: Problem, objective: AbstractObjective[Any], rng: np.random.Generator, time_limit: float | None
     ) -> Outcome:
-        state = objective.start(problem)
-        selected = np.empty(problem.budget, dtype=np.int64)
-        for pick in range(problem.budget):
-            selected[pick] = np.argmax(objective.gains(state))
-            state = objective.add(state, int(selected[pick]))
-        return Outcome(selected, evaluations=problem.budget * problem.tokens)
+        return Outcome(greedy_picks(problem, objective), evaluations=problem.budget * problem.tokens)
+
+
+def greedy_picks(problem: Problem, objective: AbstractObjective[Any]) -> IntArray:
+    """Tokens [budget] of exact greedy, in pick order."""
+    state = objective.start(problem)
+    selected = np.empty(problem.budget, dtype=np.int64)
+    for pick in range(problem.budget):
+        selected[pick] = np.argmax(objective.gains(state))
+        state = objective.add(state, int(selected[pick]))
+    return selected

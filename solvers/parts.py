@@ -34,16 +34,20 @@ class Parts:
 
     def path(self, key: Any) -> Path:
         """File of the result with this key."""
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{digest[:32]}.json"
+        return self.folder / f"{_digest(key)[:32]}.json"
 
     def read(self, key: Any) -> dict[str, Any] | None:
-        """The stored result, or None if there is none; a damaged part is reported and counts as absent."""
+        """The stored result, or None if there is none; a damaged part is reported and counts as absent.
+
+        Every change of a value shows: a part holds a digest of its result.
+        """
         path = self.path(key)
         try:
             part = json.loads(path.read_text(encoding="utf-8"))
             if part["key"] != json.loads(json.dumps(key)):
                 raise ValueError("it belongs to another key")
+            if part["sha256"] != _digest(part["result"]):
+                raise ValueError("its result is not the one that was stored")
             result: dict[str, Any] = part["result"]
             return result
         except FileNotFoundError:
@@ -55,4 +59,9 @@ class Parts:
     def write(self, key: Any, result: dict[str, Any]) -> None:
         """Store `result`; readers see all of it or nothing."""
         with replacing(self.path(key)) as unfinished:
-            unfinished.write_text(json.dumps({"key": key, "result": result}), encoding="utf-8")
+            part = {"key": key, "sha256": _digest(result), "result": result}
+            unfinished.write_text(json.dumps(part), encoding="utf-8")
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

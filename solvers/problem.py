@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Float64Array, FloatArray, IntArray, finite, frozen
+from .arrays import Float64Array, FloatArray, IntArray, finite, frozen, unit_rows
 from .constraints import Cardinality
 from .files import replacing
 from .names import nearest, unknown
 
 METRICS = ("cosine", "dot")
+LARGEST_UNDER_DOT = 1e150
+"""Products of larger entries leave the float64 range."""
 _FORMAT = "prunescope-problem-1"
 
 
@@ -57,7 +60,8 @@ class Problem:
     Raises
     ------
     ValueError
-        For NaN or infinite values, wrong shapes, a budget outside [1, n], zero rows under the cosine.
+        For NaN or infinite values, wrong shapes, a budget outside [1, n], zero rows under the cosine, entries above
+        1e150 under the dot product.
     KeyError
         For an unknown metric.
     """
@@ -165,7 +169,8 @@ class Problem:
         """Similarity [token, token], float64, exactly symmetric; a cosine lies in [-1, 1] with a diagonal of ones.
 
         Computed in float64 on first use: the float32 Gram matrix of 576 tokens has negative eigenvalues of the
-        size of its rounding, which determinants do not forgive.
+        size of its rounding, which determinants do not forgive. Equal tokens have equal rows and columns to the last
+        bit, so that no rounding decides between them.
         """
         return self.cached("similarity", self._similarity)
 
@@ -175,13 +180,17 @@ class Problem:
             return self.given_similarity
         rows = self.features.astype(np.float64)
         if self.metric == "cosine":
-            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        gram = rows @ rows.T
+            rows = unit_rows("features", rows)
+        # A matrix product may sum in another order at another place, so each distinct token enters it once.
+        seen: dict[bytes, int] = {}
+        first = [seen.setdefault(row.tobytes(), token) for token, row in enumerate(self.features + 0.0)]  # no -0.0
+        distinct, copy_of = np.unique(first, return_inverse=True)
+        gram = rows[distinct] @ rows[distinct].T
         gram = np.maximum(gram, gram.T)
         if self.metric == "cosine":
             np.clip(gram, -1.0, 1.0, out=gram)
             np.fill_diagonal(gram, 1.0)
-        return frozen(gram)
+        return frozen(gram[np.ix_(copy_of, copy_of)])
 
     def cached(self, name: str, build: Callable[[], Any]) -> Any:
         """The value of `build()`, computed once for this problem and all its `with_budget` siblings."""
@@ -232,7 +241,15 @@ class Problem:
         return present | {f"signal:{name}": array for name, array in self.signals.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the problem to `path` as an uncompressed .npz without pickles, in one atomic step."""
+        """Write the problem to `path` as an uncompressed .npz without pickles, in one atomic step.
+
+        Raises
+        ------
+        ValueError
+            If the constraint is not `Cardinality()`, the only one the format holds.
+        """
+        if self.constraint != Cardinality():
+            raise ValueError(f"only problems under `Cardinality()` can be saved, got {self.constraint!r}")
         about = {"format": _FORMAT, "budget": self.budget, "grid": self.grid, "metric": self.metric, "id": self.id}
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez(file, about=np.array(json.dumps(about)), **self._arrays())  # type: ignore[arg-type]
@@ -253,22 +270,21 @@ class Problem:
             about = json.loads(str(arrays.pop("about")))
             if about["format"] != _FORMAT:
                 raise ValueError(f"format {about['format']!r}")
+            return cls(
+                budget=about["budget"],
+                features=arrays.get("features"),
+                given_similarity=arrays.get("similarity"),
+                signals={name[7:]: array for name, array in arrays.items() if name.startswith("signal:")},
+                grid=about["grid"],
+                groups=arrays.get("groups"),
+                queries=arrays.get("queries"),
+                metric=about["metric"],
+                id=about["id"],
+            )
         except FileNotFoundError as error:
             raise FileNotFoundError(f"no problem file at {path}") from error
         except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise OSError(f"{path} is damaged or not a problem file: {error}") from error
-        signals = {name.removeprefix("signal:"): arrays.pop(name) for name in list(arrays) if name[:7] == "signal:"}
-        return cls(
-            budget=about["budget"],
-            features=arrays.get("features"),
-            given_similarity=arrays.get("similarity"),
-            signals=signals,
-            grid=tuple(about["grid"]) if about["grid"] else None,
-            groups=arrays.get("groups"),
-            queries=arrays.get("queries"),
-            metric=about["metric"],
-            id=about["id"],
-        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Caches stay behind: a worker process recomputes them faster than they travel.
@@ -302,6 +318,10 @@ def _checked_features(features: npt.ArrayLike, metric: str) -> FloatArray:
         zero = np.flatnonzero(~array.any(axis=1))
         if zero.size:
             raise ValueError(f"`features` must have no zero row under metric='cosine', got row {zero[0]} zero")
+    elif np.abs(array).max() > LARGEST_UNDER_DOT:
+        raise ValueError(
+            f"`features` must be at most {LARGEST_UNDER_DOT:g} under metric='dot', got {np.abs(array).max():g}"
+        )
     return array
 
 
@@ -330,10 +350,13 @@ def _checked_signal(name: str, values: npt.ArrayLike, tokens: int) -> FloatArray
 def _checked_grid(grid: tuple[int, int] | None, tokens: int) -> tuple[int, int] | None:
     if grid is None:
         return None
-    sides = tuple(int(side) for side in grid)
-    if len(sides) != 2 or min(sides) < 1 or sides[0] * sides[1] != tokens:
+    try:
+        rows, columns = map(operator.index, grid)
+    except (TypeError, ValueError):
+        raise ValueError(f"`grid` must be two integers (rows, columns), got {grid!r}") from None
+    if min(rows, columns) < 1 or rows * columns != tokens:
         raise ValueError(f"`grid` must be (rows, columns) with rows * columns = {tokens}, got {grid}")
-    return sides[0], sides[1]
+    return rows, columns
 
 
 def _checked_groups(groups: npt.ArrayLike, tokens: int) -> IntArray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .names import unknown
+from .names import nearest, unknown
 from .objectives.objective import AbstractObjective
 from .problem import Problem
 from .rules import rule as rule_named
@@ -36,14 +37,18 @@ class PublishedRule(AbstractSolver):
     Raises
     ------
     KeyError
-        For an unknown rule; the nearest name is suggested.
+        For an unknown rule or option; the nearest name is suggested.
     """
 
     rule: str = "vispruner"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rule_named(self.rule)
+        entry = rule_named(self.rule)
+        known = [name for name in inspect.signature(entry.function).parameters if name not in entry.needs]
+        for name in self.options:
+            nearest(name, known, f"option of rule {self.rule!r}")
+        object.__setattr__(self, "options", dict(self.options))
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -63,11 +68,20 @@ class PublishedRule(AbstractSolver):
         return evidence | {"features": problem.features, "grid": problem.grid, "keep": problem.budget}
 
     def _supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
-        missing = rule_named(self.rule).missing(self._evidence(problem))
+        entry, evidence = rule_named(self.rule), self._evidence(problem)
+        missing = entry.missing(evidence)
         if missing:
             if missing[0] in ("features", "grid"):
                 return f"rule {self.rule!r} needs `{missing[0]}`, which the problem does not have"
             return f"rule {self.rule!r} needs signal {missing[0]!r}: {unknown(missing[0], problem.signals, 'signal')}"
+        n = problem.tokens
+        width = 0 if problem.features is None else problem.features.shape[1]
+        for name, shape in {"attention": (n,), "relevance": (n,), "attention_map": (n, n), "text": (width,)}.items():
+            if name in entry.needs and evidence[name].shape != shape:
+                return f"rule {self.rule!r} needs {name!r} of shape {shape}, got {evidence[name].shape}"
+        for name in ("features", "text"):
+            if name in entry.needs and not np.atleast_2d(evidence[name]).any(axis=1).all():
+                return f"rule {self.rule!r} takes cosines and needs {name!r} without zero vectors"
         if self.rule == "fopru_rows":
             assert problem.grid is not None
             if problem.budget % problem.grid[1]:

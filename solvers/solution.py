@@ -120,7 +120,7 @@ class Solution:
 
     @property
     def relative_gap(self) -> float:
-        """`gap` divided by |value|; 0 where the gap is 0, inf where the value alone is 0."""
+        """`gap` divided by |value|; see `relative_gap`."""
         return relative_gap(self.value, self.upper_bound)
 
     def summary(self) -> str:
@@ -134,7 +134,12 @@ class Solution:
 
 
 def relative_gap(value: float, upper_bound: float) -> float:
-    """(upper_bound - value) / |value|; 0 where they are equal, inf where the value is 0 or there is no bound."""
+    """(upper_bound - value) / |value|; 0 where they are equal, inf where the value is 0 or there is no bound.
+
+    Never negative, also for negative values, where it may exceed 1: value -2 and bound 1 give 1.5. It has a meaning
+    where the objective has a natural zero (saliency, facility location, max-min). A log-determinant has none, since a
+    rescaled kernel shifts it; read its gap itself: no determinant is larger than exp(gap) times the one found.
+    """
     if upper_bound == value:
         return 0.0
     if value == 0 or math.isinf(upper_bound):

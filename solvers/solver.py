@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -32,6 +33,22 @@ class Outcome(NamedTuple):
     evaluations: int = 0
     trace: tuple[TracePoint, ...] = ()
     certificate: Certificate | None = None
+
+
+def checked_seed(seed: int) -> int:
+    """`seed` as a non-negative int, or a ValueError."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"`seed` must be a non-negative integer, got {seed!r}")
+    return int(seed)
+
+
+def checked_time_limit(time_limit: float | None) -> float | None:
+    """`time_limit` as a positive float or None, or a ValueError."""
+    if time_limit is None:
+        return None
+    if isinstance(time_limit, bool) or not isinstance(time_limit, numbers.Real) or not time_limit > 0:
+        raise ValueError(f"`time_limit` must be positive seconds or None, got {time_limit!r}")
+    return float(time_limit)
 
 
 @dataclass(frozen=True)
@@ -73,10 +90,7 @@ class AbstractSolver(ABC):
         RuntimeError
             If the solver returns a selection that is not allowed, or a bound below its own value: a defect in it.
         """
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"`seed` must be a non-negative integer, got {seed!r}")
-        if time_limit is not None and not time_limit > 0:
-            raise ValueError(f"`time_limit` must be positive seconds or None, got {time_limit}")
+        seed, time_limit = checked_seed(seed), checked_time_limit(time_limit)
         reason = self.supports(problem, objective)
         if reason is not None:
             raise ValueError(f"{self.name} cannot solve {problem.id}: {reason}")

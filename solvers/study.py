@@ -28,7 +28,8 @@ class Study:
     ----------
     frame
         One row per problem, budget, solver and seed: `COLUMNS`, then provenance. `gap` is `upper_bound - value`,
-        `relative_gap` the same over |value|, `seconds` the selection alone, `selected` the kept tokens in pick order.
+        `relative_gap` the same over |value| (for log-determinants read `gap`, see `solution.relative_gap`), `seconds`
+        the selection alone, `selected` the kept tokens in pick order.
         Combinations that a solver does not support have status "unsupported", the reason, and no value.
 
     Raises
@@ -58,7 +59,6 @@ class Study:
             If there is no such column of numbers.
         """
         numbers = self.frame.select_dtypes("number").columns
-
         nearest(column, numbers, "column")
         means = self.solved.pivot_table(index="solver", columns="budget", values=column, aggfunc="mean", observed=True)
         best_first = self.ranks()["mean rank"].reindex(means.index)

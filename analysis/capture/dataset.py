@@ -17,7 +17,7 @@ from zarr.storage import StoreLike
 
 from solvers.provenance import provenance
 
-from ..models import Vlm
+from ..models import Vlm, fingerprint
 from .dump import DumpWriter, open_dump
 from .record import record
 from .reducers import AbstractReducer, ClsRow, LastRow
@@ -139,6 +139,7 @@ def _attributes(vlm: Vlm) -> dict[str, Any]:
         "model": vlm.id,
         "revision": vlm.revision,
         "config_hash": vlm.config_hash,
+        "weights": fingerprint(vlm.model),
         "grid": list(vlm.adapter.grid(vlm.model)),
         "feature_layer": vlm.adapter.feature_layer(vlm.model) + 1,
         "dtype": str(vlm.model.dtype).removeprefix("torch."),

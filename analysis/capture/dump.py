@@ -21,7 +21,7 @@ AXES = {
     "cls": ("image", "vision_layer", "vision_head", "token"),
     "last": ("image", "layer", "head", "token"),
 }
-IDENTITY = ("model", "revision", "config_hash", "grid")
+IDENTITY = ("model", "revision", "config_hash", "weights", "grid")
 """Attributes that must agree before a dump is continued."""
 
 

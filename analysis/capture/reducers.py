@@ -72,7 +72,8 @@ class ClsRow(_AskingRow):
 class LastRow(_AskingRow):
     """What the last token of the prompt attends to in the language model, [prompt, (head), token].
 
-    The score of FastV (Chen et al. 2024). Prefill only: steps of decoding are not recorded.
+    Its head mean in one layer is the score in the code of FastV (Chen et al. 2024, arXiv:2403.06764). Prefill only:
+    steps of decoding are not recorded.
     """
 
     tower: ClassVar[Literal["vision", "text"]] = "text"

@@ -84,9 +84,11 @@ class Chunk:
         if not pruner.question_aware:
             return [_timed(pruner, tokens, setting.keep)] * len(questions)
         words = self.words[image] if self.words is not None else [None] * len(questions)
+        # ground truth may count in another grid than the model's, so only those see it who ask for it
+        truth = [question.needed if "needed" in pruner.needs else None for question in questions]
         return [
-            _timed(pruner, replace(tokens, text=text, needed=question.needed), setting.keep)
-            for question, text in zip(questions, words, strict=True)
+            _timed(pruner, replace(tokens, text=text, needed=needed), setting.keep)
+            for text, needed in zip(words, truth, strict=True)
         ]
 
     def _answer(self, asked: Sequence[tuple[int, int, IntArray]], policy: PositionPolicy) -> None:

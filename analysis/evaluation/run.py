@@ -10,13 +10,12 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analysis.models import Vlm
+from analysis.models import Vlm, fingerprint
 from analysis.pruning.inputs import checked_policy
-from analysis.pruning.pruner import AbstractPruner
 
 from .chunk import Chunk
-from .settings import settings_of
-from .store import ResultStore, fingerprint
+from .settings import Pruners, settings_of
+from .store import ResultStore
 from .tasks import AbstractTask, Sample
 from .tasks import task as task_named
 
@@ -26,7 +25,7 @@ IMAGES_PER_PART = 16
 def evaluate(
     vlm: Vlm,
     task: AbstractTask | str,
-    pruners: Sequence[AbstractPruner | str] | AbstractPruner | str,
+    pruners: Pruners,
     keeps: Sequence[int] = (192, 128, 64, 32),
     *,
     store: Path | str | None = None,
@@ -48,8 +47,9 @@ def evaluate(
     task
         A benchmark or its name.
     pruners
-        Pruners, or names out of `PRUNERS`, or one of them; their names must differ. The stock model is always evaluated
-        too, as pruner "none" with all tokens.
+        Pruners, or names out of `PRUNERS`, or one of them; their names must differ. A dict gives names of your own, to
+        tell apart one method with several hyper-parameters: ``{"half": VisPruner(), "all": VisPruner(1.0)}``. The stock
+        model is always evaluated too, as pruner "none" with all tokens.
     keeps
         Budgets: visual tokens per image.
     store
@@ -81,14 +81,17 @@ def evaluate(
     KeyError
         For an unknown task, pruner or position policy; the nearest name is suggested.
     ValueError
-        For a budget outside [1, n], no budget or seed, pruners of equal name, too many images, or a store that was
-        made for something else.
+        For a budget outside [1, n], no budget or seed, pruners of equal name, too many images, ground truth stated for
+        another grid than the model's, or a store that was made for something else.
+    TypeError
+        For a pruner that is none, or that holds parameters which are not fields of its dataclass: a store could not
+        tell them apart.
     """
     benchmark = task_named(task) if isinstance(task, str) else task
     total = len(benchmark)
     if images is not None and not 1 <= images <= total:
         raise ValueError(f"`images` must be in [1, {total}], the images of task {benchmark.name!r}, got {images}")
-    settings = settings_of(vlm, pruners, keeps, seeds, checked_policy(position_ids))
+    settings = settings_of(vlm, benchmark, pruners, keeps, seeds, checked_policy(position_ids))
     results = ResultStore(store, _binding(vlm, benchmark, max_new_tokens))
     parts: list[list[str]] = [[] for _ in settings]
     with _bar(progress) as bar:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import torch
-from transformers import PreTrainedModel
+
+from solvers.files import replacing
 
 BINDING = "binding.json"
 
@@ -33,6 +31,8 @@ class ResultStore:
     ------
     ValueError
         If the folder is bound to something else, or is not a store.
+    NotADirectoryError
+        If it is a file.
     """
 
     def __init__(self, folder: Path | str | None, binding: Mapping[str, str | int]) -> None:
@@ -49,12 +49,8 @@ class ResultStore:
         if self.folder is None:
             self._memory[name] = part
             return
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # the process number keeps two evaluations that share a store out of each other's unfinished files
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        part.to_parquet(unfinished, index=False)
-        unfinished.replace(path)
+        with replacing(self._path(name)) as unfinished:
+            part.to_parquet(unfinished, index=False)
 
     def read(self, names: Sequence[str]) -> pd.DataFrame:
         """The named parts as one table, in that order.
@@ -80,14 +76,15 @@ class ResultStore:
 
     @staticmethod
     def _bind(folder: Path, binding: dict[str, str | int]) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"`store` must be a folder, got the file {folder}")
         file = folder / BINDING
         if not file.exists():
-            if folder.is_dir() and any(folder.iterdir()):
+            # a process killed while it wrote the binding leaves a hidden file
+            if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
                 raise ValueError(f"{folder} is not empty and not a result store: it has no {BINDING}")
-            folder.mkdir(parents=True, exist_ok=True)
-            unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-            unfinished.write_text(json.dumps(binding, indent=1))
-            unfinished.replace(file)
+            with replacing(file) as unfinished:
+                unfinished.write_text(json.dumps(binding, indent=1))
             return
         try:
             found = json.loads(file.read_text())
@@ -99,18 +96,3 @@ class ResultStore:
                     f"the store {folder} was made for {key} {found.get(key)!r}, this evaluation has {value!r}: "
                     "give it another folder"
                 )
-
-
-def fingerprint(model: PreTrainedModel) -> str:
-    """Twelve hexadecimal digits that differ between models of other weights.
-
-    Sixteen values of every parameter enter the SHA-256: enough to tell two trainings apart, and quick on a model of
-    any size.
-    """
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
-        picks = torch.linspace(0, flat.numel() - 1, min(16, flat.numel()), dtype=torch.float64).long()
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(flat[picks.to(flat.device)].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .adapter import AbstractAdapter
 from .llava import LlavaAdapter
 from .load import FAMILIES, adapter_for, load, wrap
-from .vlm import Vlm, config_hash
+from .vlm import Vlm, config_hash, fingerprint
 
 __all__ = [
     "FAMILIES",
@@ -17,6 +17,7 @@ __all__ = [
     "Vlm",
     "adapter_for",
     "config_hash",
+    "fingerprint",
     "load",
     "wrap",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, PreTrainedModel, StaticCache
 
 from analysis.models import AbstractAdapter
 from solvers.arrays import IntArray
@@ -134,6 +134,8 @@ class PruningHooks:
         named = _named(base, args, options)
         self._prefill = self._pruned = None
         cache = named.get("past_key_values")
+        if isinstance(cache, StaticCache):
+            raise ValueError("static caches are not supported while pruning: their masks have the unpruned length")
         past = int(cache.get_seq_length()) if cache is not None else 0
         if past == 0:
             self._prefill = self._seen(named)
@@ -153,8 +155,8 @@ class PruningHooks:
             return None
         if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2):
             raise ValueError(
-                "`attention_mask` must be [prompt, column] while pruning, got a ready-made one: static caches and "
-                "own masks are not supported"
+                "`attention_mask` must be [prompt, column] while pruning, got a ready-made one: own masks are not "
+                "supported"
             )
         outputs = _image_outputs(named)
         if named.get("pixel_values") is not None:
@@ -246,6 +248,11 @@ class PruningHooks:
             tail = mask[:, pruned.length :]
         if ids is None:  # the stock model would count from the short cache
             ids = past + pruned.length - short + torch.arange(steps, device=device).expand(prompts, -1)
+        elif (ids[:, 0] < pruned.mask.sum(1) + pruned.removed + past - short).any():
+            raise ValueError(
+                f"a cache of {past} columns that was filled while pruning cannot be continued by counting them, as "
+                "another `generate` does: start again from the whole prompt"
+            )
         if self._policy == "compact":
             ids = ids - pruned.removed[:, None]
         return named | {"attention_mask": torch.cat([pruned.mask.to(tail.dtype), tail], 1), "position_ids": ids}

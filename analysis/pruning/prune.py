@@ -16,7 +16,7 @@ from solvers.arrays import IntArray
 from .hooks import PruningHooks
 from .inputs import checked_policy
 from .pruner import AbstractPruner, checked_keep
-from .pruners import pruner as named_pruner
+from .pruners import as_pruner
 from .tokens import token_indices
 
 _PRUNED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -39,7 +39,7 @@ def prune(
     computation as it is, to the bit. Afterwards, also after an exception, the model is as it was.
 
     `generate` returns ids with the whole prompt in front, as ever; logits, hidden states and caches have the shortened
-    length. A cache filled inside the context cannot be continued outside.
+    length. A cache filled inside the context cannot be continued outside, nor by another call of `generate`.
 
     Parameters
     ----------
@@ -61,9 +61,12 @@ def prune(
     ------
     ValueError
         On entering: for a `keep` outside [1, n] or a family that is not supported. On a call inside: for prompts
-        without exactly one image, image features that are not finite, `labels`, `inputs_embeds`, static caches.
+        without exactly one image, image features that are not finite, `labels`, `inputs_embeds`, static caches, or a
+        cache that `generate` filled before and counts by its shortened length.
     KeyError
         For an unknown pruner or policy; the nearest name is suggested.
+    TypeError
+        For a `pruner` that is none.
     RuntimeError
         If the model is being pruned already.
 
@@ -74,7 +77,7 @@ def prune(
     """
     stock = model.model if isinstance(model, Vlm) else model
     adapter = model.adapter if isinstance(model, Vlm) else adapter_for(stock)
-    chosen = named_pruner(pruner) if isinstance(pruner, str) else pruner
+    chosen = as_pruner(pruner)
     tokens = adapter.tokens(stock)
     truth = _checked_needed(chosen, needed, tokens)
     hooks = PruningHooks(
@@ -100,6 +103,6 @@ def prune(
 def _checked_needed(
     pruner: AbstractPruner, needed: Sequence[npt.ArrayLike] | None, tokens: int
 ) -> list[IntArray] | None:
-    if "needed" in pruner.needs and not needed:
+    if "needed" in pruner.needs and (needed is None or not len(needed)):
         raise ValueError(f"pruner {pruner.name!r} needs `needed`: per prompt the tokens that its answer needs")
     return None if needed is None else [token_indices(entry, tokens) for entry in needed]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import IntArray
+from solvers.names import nearest
 
-from .tokens import VisualTokens
+from .tokens import FIELDS, VisualTokens
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class AbstractPruner(ABC):
     @property
     def question_aware(self) -> bool:
         """Whether another question about the same image can keep other tokens."""
-        return bool(self.needs & {"text", "needed"})
+        return not self.needs.isdisjoint({"text", "needed"})
 
     def select(self, tokens: VisualTokens, keep: int) -> IntArray:
         """Kept tokens, ascending int64 [keep].
@@ -48,17 +49,22 @@ class AbstractPruner(ABC):
         ------
         ValueError
             If `keep` is not an integer in [1, n], or the tokens lack something the pruner needs.
+        KeyError
+            If the pruner needs something that is no field of the tokens; the nearest is suggested.
         RuntimeError
-            If the result is not ascending or out of range: a defect of the pruner.
+            If the result is not ascending integers, or out of range: a defect of the pruner.
         """
         count = checked_keep(keep, len(tokens))
-        lacking = sorted(name for name in self.needs if getattr(tokens, name) is None)
+        needs = sorted(nearest(name, FIELDS, "evidence") for name in self.needs)
+        lacking = [name for name in needs if getattr(tokens, name) is None]
         if lacking:
             raise ValueError(f"pruner {self.name!r} needs `{'`, `'.join(lacking)}`, which the tokens do not have")
-        kept = np.asarray(self._select(tokens, count), dtype=np.int64)
-        if kept.ndim != 1 or not kept.size or kept[0] < 0 or kept[-1] >= len(tokens) or (np.diff(kept) <= 0).any():
+        kept = np.asarray(self._select(tokens, count))
+        if kept.dtype.kind not in "iu" or kept.ndim != 1 or not kept.size:
+            raise RuntimeError(f"pruner {self.name!r} must return indices (integers), got {kept.dtype} {kept.shape}")
+        if kept[0] < 0 or kept[-1] >= len(tokens) or (np.diff(kept) <= 0).any():
             raise RuntimeError(f"pruner {self.name!r} must return ascending tokens below {len(tokens)}, got {kept}")
-        return kept
+        return kept.astype(np.int64, copy=False)
 
     @abstractmethod
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray: ...

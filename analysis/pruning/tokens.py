@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from solvers.arrays import IntArray, finite
+from solvers.arrays import Float64Array, IntArray, finite, frozen
 
 FloatArray = npt.NDArray[np.float32]
 FIELDS = ("features", "projected", "grid", "cls", "attention_map", "text", "needed")
@@ -57,6 +58,7 @@ class VisualTokens:
     needed: IntArray | None = None
     seed: int = 0
     key: str = ""
+    _cosines: _Cosines | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n = self.grid[0] * self.grid[1]
@@ -70,6 +72,8 @@ class VisualTokens:
             self._check("text", (len(self.text), hidden))
         if self.needed is not None:
             object.__setattr__(self, "needed", token_indices(self.needed, n))
+        if self._cosines is None or self._cosines.rows is not self.projected:
+            object.__setattr__(self, "_cosines", _Cosines(self.projected))
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
         array = finite(name, getattr(self, name))
@@ -80,6 +84,15 @@ class VisualTokens:
     def __len__(self) -> int:
         return self.grid[0] * self.grid[1]
 
+    @property
+    def similarity(self) -> Float64Array:
+        """Cosines of the projected features [token, token], 0 with a zero vector, in float64 and read-only.
+
+        Computed when first asked for, and only once for an image: the same tokens with another question share it.
+        """
+        assert self._cosines is not None
+        return self._cosines.matrix
+
     def asked(self, text: npt.ArrayLike) -> VisualTokens:
         """The same tokens with the word embeddings of a question [word, hidden]."""
         return replace(self, text=np.asarray(text, dtype=np.float32))
@@ -89,15 +102,37 @@ class VisualTokens:
         return replace(self, needed=np.asarray(needed))
 
 
+@dataclass(frozen=True, eq=False)
+class _Cosines:
+    """The cosines of `rows`, handed on from copy to copy of the tokens as long as these hold the very same rows."""
+
+    rows: FloatArray
+
+    @cached_property
+    def matrix(self) -> Float64Array:
+        unit = unit_or_zero(self.rows)
+        return frozen(unit @ unit.T)
+
+
+def unit_or_zero(rows: FloatArray) -> Float64Array:
+    """`rows` [row, dim] scaled to length one in float64; a zero row stays zero."""
+    values = rows.astype(np.float64)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(length > 0, length, 1.0), dtype=np.float64)
+
+
 def token_indices(needed: npt.ArrayLike, tokens: int) -> IntArray:
     """`needed` as distinct ascending int64 indices in [0, tokens - 1]; may be empty.
 
     Raises
     ------
     ValueError
-        If an index is out of range.
+        If it is not one list of integers, or an index is out of range.
     """
-    array = np.unique(np.asarray(needed, dtype=np.int64))
+    given = np.asarray(needed)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise ValueError(f"`needed` must hold a list of token indices (integers), got {needed!r}")
+    array = np.unique(given.astype(np.int64))
     if array.size and (array[0] < 0 or array[-1] >= tokens):
         raise ValueError(f"`needed` must lie in [0, {tokens - 1}], got [{array[0]}, {array[-1]}]")
     return array

@@ -122,6 +122,8 @@ class ReportInput:
         Pictures of the token explorer; none leaves the section out.
     benchmark
         What the accuracy was measured on, a sentence.
+    feature_layer
+        Vision layer, from 1, whose output the model uses: the headline speaks of its attention. None: of the last one.
     notes
         Sentences under the headline, for example what was skipped.
     files
@@ -140,6 +142,7 @@ class ReportInput:
     figures: Mapping[str, Path] = field(default_factory=dict)
     explorer: Sequence[ExplorerImage] = ()
     benchmark: str = ""
+    feature_layer: int | None = None
     notes: Sequence[str] = ()
     files: Sequence[OutputFile] = ()
 

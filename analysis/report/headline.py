@@ -69,12 +69,14 @@ def _certified(content: ReportInput) -> Fact | None:
 
 def _concentration(content: ReportInput) -> Fact | None:
     rows = content.attention[content.attention["metric"] == "effective_tokens"]
-    ends = []
-    for source in ("vision CLS", "text last token"):
-        layers = rows[rows["source"] == source].sort_values("layer")
+    found = []
+    # the encoder's last layers may lie behind the one whose features the model uses: what they attend to has no effect
+    for source, last in (("vision CLS", content.feature_layer), ("text last token", None)):
+        layers = rows[(rows["source"] == source) & (rows["layer"] <= (math.inf if last is None else last))]
         if layers.empty:
             return None
-        ends.append((numbers.significant(float(layers["estimate"].iloc[-1])), int(layers["layer"].iloc[-1])))
-    (cls, vision_layer), (text, text_layer) = ends
+        row = layers.sort_values("layer").iloc[-1]
+        found.append((numbers.significant(float(row["estimate"])), int(row["layer"])))
+    (cls, vision_layer), (text, text_layer) = found
     detail = f"vision layer {vision_layer}; last token of the text, layer {text_layer}: {text}"
     return Fact(cls, "", "effective tokens of the CLS", detail)

@@ -115,6 +115,7 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
         figures=saved,
         explorer=explorer,
         benchmark=_benchmark(accuracy, subject),
+        feature_layer=dump.attrs["feature_layer"],
         files=[
             OutputFile("attention.parquet", "a row per image, source, layer and metric"),
             OutputFile("selection.parquet", "a row per problem, objective and solver"),

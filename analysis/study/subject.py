@@ -17,10 +17,6 @@ from analysis.pruning import AbstractPruner, VisualTokens, encode_images
 
 from .settings import PRUNERS, Settings
 
-GROUND_TRUTH_GRID = (24, 24)
-"""Grid in which the benchmark states the tokens an answer needs."""
-
-
 @dataclass(frozen=True)
 class Subject:
     """A model on the first images of a benchmark, and the folder of unfinished work."""
@@ -37,8 +33,8 @@ class Subject:
 
     @property
     def pruners(self) -> tuple[AbstractPruner, ...]:
-        """Those that can run: the ground truth of the oracle holds on the benchmark's own grid only."""
-        return tuple(p for p in PRUNERS if "needed" not in p.needs or self.grid == GROUND_TRUTH_GRID)
+        """Those that can run: what an answer needs is known on the benchmark's own grid only."""
+        return tuple(p for p in PRUNERS if "needed" not in p.needs or self.grid == self.task.needed_grid)
 
     @property
     def keeps(self) -> tuple[int, ...]:
@@ -71,7 +67,7 @@ def tokens_per_question(subject: Subject, samples: Sequence[Sample]) -> list[lis
         ):
             with torch.no_grad():
                 words = embedding(torch.tensor(prompt.after, device=subject.vlm.device))
-            needed = question.needed if subject.grid == GROUND_TRUTH_GRID else None
+            needed = question.needed if subject.grid == subject.task.needed_grid else None
             asked.append(replace(tokens, text=words.float().cpu().numpy(), needed=needed))
         found.append(asked)
     return found

@@ -26,11 +26,11 @@ def _facility_location(problem: Problem, objective: FacilityLocation, time_limit
     return solve_facility_location(problem, time_limit)
 
 
-METHODS: tuple[tuple[type[AbstractObjective[Any]], Callable[[Problem, Any, float | None], Outcome]], ...] = (
-    (Saliency, _saliency),
-    (FacilityLocation, _facility_location),
-)
-"""Which function proves optimality for which objective; a new method is one entry."""
+METHODS: dict[type[AbstractObjective[Any]], Callable[[Problem, Any, float | None], Outcome]] = {
+    Saliency: _saliency,
+    FacilityLocation: _facility_location,
+}
+"""Which function proves optimality for which objective, exactly this class; a new method is one entry."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,24 @@ class Exact(AbstractSolver):
     """Proves optimality with the method made for the objective; at the time limit returns incumbent, bound and gap.
 
     Saliency is sorted. Facility location goes through a Lagrangian dual, reduced-cost fixing and a mixed-integer
-    program; see `solvers.exact.facility_location`.
+    program; see `solvers.exact.facility_location`. A subclass of an objective may value selections otherwise and is not
+    supported.
     """
 
     def _supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
-        if any(isinstance(objective, kind) for kind, _ in METHODS):
+        if type(objective) in METHODS:
             return None
-        known = " and ".join(kind.__name__ for kind, _ in METHODS)
+        known = " and ".join(kind.__name__ for kind in METHODS)
         return (
             f"Exact has methods for {known}, got {type(objective).__name__}; BruteForce solves small problems exactly"
         )
 
     def _prepare(self, problem: Problem, objective: AbstractObjective[Any]) -> None:
         super()._prepare(problem, objective)
-        if isinstance(objective, FacilityLocation):
+        if type(objective) is FacilityLocation:
             from . import facility_location  # noqa: F401  # the import is not solving time
 
     def _solve(
         self, problem: Problem, objective: AbstractObjective[Any], rng: np.random.Generator, time_limit: float | None
     ) -> Outcome:
-        method = next(function for kind, function in METHODS if isinstance(objective, kind))
-        return method(problem, objective, time_limit)
+        return METHODS[type(objective)](problem, objective, time_limit)

@@ -116,9 +116,12 @@ def _integer_program(problem: Problem, dual: LagrangianBound, progress: _Progres
     core = reduce(problem, dual)
     if len(core.token) > MAX_ASSIGNMENTS:
         return
-    weights = matrix[core.token, core.columns[core.server]].astype(np.float64)
+    # In units of the largest coverage, because the tolerances of the solver underneath are absolute.
+    unit = float(matrix.max())
+    weights = matrix[core.token, core.columns[core.server]].astype(np.float64) / unit
     model = mathopt.Model()
-    keep = [model.add_variable(lb=float(j in set(core.open.tolist())), ub=1.0, is_integer=True) for j in core.columns]
+    fixed = np.isin(core.columns, core.open).astype(np.float64).tolist()
+    keep = [model.add_variable(lb=lowest, ub=1.0, is_integer=True) for lowest in fixed]
     serve = [model.add_variable(lb=0.0, ub=1.0) for _ in core.token]
     _constrain(model, keep, serve, core, problem.budget)
     model.maximize(mathopt.LinearSum(w * y for w, y in zip(weights.tolist(), serve, strict=True)))
@@ -136,7 +139,7 @@ def _integer_program(problem: Problem, dual: LagrangianBound, progress: _Progres
         value = covered(matrix, selected)
         if value > dual.reached:
             best = dual._replace(selected=selected, reached=value)
-    bound = result.termination.objective_bounds.dual_bound
+    bound = result.termination.objective_bounds.dual_bound * unit
     # Selections outside the core are worth less than the incumbent, which `update` keeps as the floor of the bound.
     progress.update(best, bound if math.isfinite(bound) else math.inf)
 

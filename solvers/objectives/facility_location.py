@@ -17,6 +17,10 @@ GRID_BITS = 24
 """Coverage is a multiple of 2**-24 of its scale: the step of float32 just below one."""
 
 
+SCALES = (1e-30, 1e30)
+"""Range of the largest similarity within which that grid fits into float32."""
+
+
 def coverage(problem: Problem) -> FloatArray:
     """How well token j covers token i, float32 [token, token]: max(0, similarity), on a fixed-point grid.
 
@@ -56,11 +60,18 @@ class FacilityLocationState:
 class FacilityLocation(AbstractObjective[FacilityLocationState]):
     """f(S) = sum over all tokens i of max(0, max over j in S of similarity(i, j)): the p-median problem, maximised.
 
-    Monotone and submodular for every similarity. See `coverage` for negative similarities and rounding.
+    Monotone and submodular for every similarity. See `coverage` for negative similarities and rounding; the largest
+    similarity must lie in [1e-30, 1e30], or be at most 0.
     """
 
     monotone: ClassVar[bool] = True
     submodular: ClassVar[bool] = True
+
+    def supports(self, problem: Problem) -> str | None:
+        largest = float(problem.similarity.max())
+        if largest > 0 and not SCALES[0] <= largest <= SCALES[1]:
+            return f"the largest similarity must lie in [{SCALES[0]:g}, {SCALES[1]:g}], got {largest:g}"
+        return None
 
     def value(self, problem: Problem, selected: npt.ArrayLike) -> float:
         rows = coverage(problem)[np.asarray(selected, dtype=np.int64)]

@@ -14,6 +14,9 @@ from ..kernels.determinant import extend_cholesky
 from ..problem import Problem
 from .objective import AbstractObjective
 
+QUALITIES = (1e-100, 1e100)
+"""Range of a quality, within which its square times the ridge stays a normal float64."""
+
 
 @dataclass
 class LogDetState:
@@ -37,7 +40,7 @@ class LogDet(AbstractObjective[LogDetState]):
     Parameters
     ----------
     signal
-        Name of a positive per-token signal q, or None for q = 1.
+        Name of a positive per-token signal q in [1e-100, 1e100], or None for q = 1.
     ridge
         Added to the diagonal of the similarity, > 0. Deviation from the papers: it makes the determinant of duplicate
         tokens ridge-small instead of zero, so every selection has a finite value.
@@ -60,16 +63,23 @@ class LogDet(AbstractObjective[LogDetState]):
             lowest = float(problem.signal(self.signal).min())
             if lowest <= 0:
                 return f"signal {self.signal!r} must be positive to be a quality, got a minimum of {lowest:.6g}"
-        if problem.features is None and not self._positive_definite(problem):
+            highest = float(problem.signal(self.signal).max())
+            if lowest < QUALITIES[0] or highest > QUALITIES[1]:
+                return (
+                    f"signal {self.signal!r} must lie in [{QUALITIES[0]:g}, {QUALITIES[1]:g}] to be a quality, "
+                    f"got [{lowest:.6g}, {highest:.6g}]"
+                )
+        if self._least_eigenvalue(problem) <= 0:
             return f"the similarity must be positive semidefinite (up to ridge {self.ridge:g}) for a log-determinant"
         return None
 
-    def _positive_definite(self, problem: Problem) -> bool:
-        try:
-            problem.cached(f"definite {self.ridge!r}", lambda: np.linalg.cholesky(self._ridged(problem)) is not None)
-        except np.linalg.LinAlgError:
-            return False
-        return True
+    def _least_eigenvalue(self, problem: Problem) -> float:
+        """Lower bound, at most the ridge, on the eigenvalues of similarity + ridge I; not positive if in doubt."""
+        if problem.features is not None and problem.metric == "cosine":
+            return self.ridge  # a Gram matrix of unit rows, rounded far below the smallest ridge
+        low, high = problem.cached("similarity spectrum", lambda: np.linalg.eigvalsh(problem.similarity)[[0, -1]])
+        rounding = problem.tokens * np.finfo(np.float64).eps * max(abs(low), abs(high))
+        return min(self.ridge, float(low - rounding) + self.ridge)
 
     def _ridged(self, problem: Problem) -> Float64Array:
         return problem.similarity + self.ridge * np.eye(problem.tokens)
@@ -88,14 +98,19 @@ class LogDet(AbstractObjective[LogDetState]):
         return matrix
 
     def floor(self, problem: Problem) -> Float64Array:
-        """Smallest conditional variance that a token can have in exact arithmetic, ridge q^2 [token]."""
-        return self.ridge * self.quality(problem) ** 2
+        """Lower bound on the conditional variance of each token in exact arithmetic [token].
+
+        q^2 times the least eigenvalue of similarity + ridge I, which is the ridge where the similarity is semidefinite.
+        """
+        return self._least_eigenvalue(problem) * self.quality(problem) ** 2
 
     def value(self, problem: Problem, selected: npt.ArrayLike) -> float:
         # Sorted, so that rounding does not depend on the order of the set.
         chosen = np.sort(np.asarray(selected, dtype=np.int64))
-        factor = np.linalg.cholesky(self.kernel(problem)[np.ix_(chosen, chosen)])
-        return 2.0 * math.fsum(np.log(np.diag(factor)))
+        kept = problem.similarity[np.ix_(chosen, chosen)] + self.ridge * np.eye(chosen.size)
+        factor = np.linalg.cholesky(kept)
+        # The quality is a factor of its own: inside, a wide range of it would cost the digits of the rest.
+        return 2.0 * math.fsum([*np.log(np.diag(factor)), *np.log(self.quality(problem)[chosen])])
 
     def start(self, problem: Problem) -> LogDetState:
         kernel = self.kernel(problem)

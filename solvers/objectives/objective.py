@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from ..problem import Problem
 State = TypeVar("State")
 
 
+@dataclass(frozen=True)
 class AbstractObjective(ABC, Generic[State]):
     """A set function to maximise. Subclasses are frozen dataclasses of parameters; they never see a solver.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Float64Array, IntArray
+from ..arrays import Float64Array, IntArray, unit_rows
 from .checks import budget, per_token, token_vectors
-from .ranking import ascending, strongest_first, unit_rows
+from .ranking import ascending, strongest_first
 
 RELEVANCE_FLOOR = 1e-6
 """Added to the shifted relevance, as in the reference: the least relevant token keeps a positive weight."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import IntArray
+from ..arrays import IntArray, unit_rows
 from .checks import budget, choice, per_token, real, token_vectors
-from .ranking import ascending, cosines, strongest_first, unit_rows
+from .ranking import ascending, cosines, strongest_first
 
 WHEN_EXHAUSTED = ("fill", "stop")
 

@@ -21,24 +21,6 @@ def ascending(selected: IntArray | list[int]) -> IntArray:
     return np.sort(np.asarray(selected, dtype=np.int64))
 
 
-def unit_rows(name: str, vectors: Float64Array) -> Float64Array:
-    """`vectors` [token, dim] scaled to length one.
-
-    Raises
-    ------
-    ValueError
-        If a row is zero: it has no direction, hence no cosine.
-    """
-    # Scaled by the largest entry first: squares of very large or very small entries leave the float range.
-    largest = np.abs(vectors).max(axis=1, keepdims=True)
-    zero = np.flatnonzero(largest == 0.0)
-    if zero.size:
-        raise ValueError(f"`{name}` must have no zero row (its cosine is undefined), got {zero.size}, first {zero[0]}")
-    unit: Float64Array = vectors / largest
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    return unit
-
-
 def cosines(unit: Float64Array, other: Float64Array) -> Float64Array:
     """Cosines of unit rows [token, dim] with `other`: one unit vector [dim], or unit rows [other, dim]."""
     product: Float64Array = unit @ other.T

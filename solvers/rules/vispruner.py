@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Float64Array, IntArray
+from ..arrays import Float64Array, IntArray, unit_rows
 from .checks import budget, per_token, real, token_vectors
-from .ranking import ascending, cosines, strongest_first, unit_rows
+from .ranking import ascending, cosines, strongest_first
 
 DROPPED_PER_ROUND = 8
 """Duplicates removed per round; a constant of the reference, not a parameter of its command line."""

@@ -17,14 +17,14 @@ SEEDS = range(8)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("objective", [LogDet(), LogDet("relevance"), LogDet(ridge=2.0)], ids=lambda o: o.name)
 @pytest.mark.parametrize("method", [bounds.spectral, bounds.hadamard, bounds.factorisation], ids=lambda m: m.__name__)
-def test_log_det_bounds(method, objective, seed, draw_problem):
+def test_log_det_bounds(method, objective, seed, make_problem):
     for budget in (1, 2, 5, 11, 12):
-        problem = draw_problem(seed=seed, budget=budget)
+        problem = make_problem(seed=seed, budget=budget)
         assert method(problem, objective).value >= BruteForce().solve(problem, objective).value - 1e-9
 
 
-def test_factorisation_bound_is_closer_than_the_others(draw_problem):
-    problem = draw_problem(rows=6, columns=6, budget=9, dim=12)
+def test_factorisation_bound_is_closer_than_the_others(make_problem):
+    problem = make_problem(rows=6, columns=6, budget=9, dim=12)
     objective = LogDet()
     value = Greedy().solve(problem, objective).value
     others = min(bounds.spectral(problem, objective).value, bounds.hadamard(problem, objective).value)
@@ -34,15 +34,15 @@ def test_factorisation_bound_is_closer_than_the_others(draw_problem):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("objective", [MaxMin(), MaxMin("chord")], ids=lambda o: o.name)
 @pytest.mark.parametrize("method", [bounds.clique_cover, bounds.clustering], ids=lambda m: m.__name__)
-def test_max_min_bounds(method, objective, seed, draw_problem):
+def test_max_min_bounds(method, objective, seed, make_problem):
     for budget in (2, 3, 6, 12):
-        problem = draw_problem(seed=seed, budget=budget)
+        problem = make_problem(seed=seed, budget=budget)
         assert method(problem, objective).value >= BruteForce().solve(problem, objective).value
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_lagrangian_bound_certificate_and_reduction(seed, draw_problem):
-    problem = draw_problem(seed=seed, budget=4, dim=3)
+def test_lagrangian_bound_certificate_and_reduction(seed, make_problem):
+    problem = make_problem(seed=seed, budget=4, dim=3)
     dual = bounds.lagrangian(problem, rounds=2)
     every = {s: FacilityLocation().value(problem, s) for s in combinations_of(problem)}
     best = max(every.values())
@@ -62,8 +62,8 @@ def combinations_of(problem):
     return itertools.combinations(range(problem.tokens), problem.budget)
 
 
-def test_certificate_refuses_what_it_does_not_prove(draw_problem):
-    problem = draw_problem(budget=4)
+def test_certificate_refuses_what_it_does_not_prove(make_problem):
+    problem = make_problem(budget=4)
     proof = bounds.lagrangian(problem).certificate()
     assert not Certificate(proof.bound - 1e-3, proof.multipliers).verify(problem)
     assert not Certificate(proof.bound, np.zeros(problem.tokens)).verify(problem)
@@ -73,8 +73,8 @@ def test_certificate_refuses_what_it_does_not_prove(draw_problem):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_data_dependent_bound_holds_at_every_prefix(seed, draw_problem):
-    problem = draw_problem(seed=seed, budget=4)
+def test_data_dependent_bound_holds_at_every_prefix(seed, make_problem):
+    problem = make_problem(seed=seed, budget=4)
     best = BruteForce().solve(problem, FacilityLocation()).value
     picks = Greedy().solve(problem, FacilityLocation()).selected.tolist()
     for size in range(5):
@@ -83,15 +83,15 @@ def test_data_dependent_bound_holds_at_every_prefix(seed, draw_problem):
     assert bounds.data_dependent(problem, LogDet()).value >= best - 1e-9
 
 
-def test_data_dependent_bound_refuses_objectives_it_is_wrong_for(draw_problem):
+def test_data_dependent_bound_refuses_objectives_it_is_wrong_for(make_problem):
     with pytest.raises(ValueError, match="needs a monotone submodular objective"):
-        bounds.data_dependent(draw_problem(), MaxMin())
+        bounds.data_dependent(make_problem(), MaxMin())
     with pytest.raises(ValueError, match="needs a monotone submodular objective"):
-        bounds.data_dependent(draw_problem(), LogDet(), [0])
+        bounds.data_dependent(make_problem(), LogDet(), [0])
 
 
-def test_upper_bound_names_its_method(draw_problem):
-    problem = draw_problem()
+def test_upper_bound_names_its_method(make_problem):
+    problem = make_problem()
     assert bounds.upper_bound(problem, FacilityLocation()).method == "Lagrangian dual"
     assert bounds.upper_bound(problem, Saliency()) == (Greedy().solve(problem, Saliency()).value, "k largest")
     assert bounds.upper_bound(problem, LogDet()).method in ("factorisation", "spectral", "Hadamard")
@@ -99,8 +99,8 @@ def test_upper_bound_names_its_method(draw_problem):
     assert bounds.upper_bound(problem.with_budget(1), MaxMin()).method == "largest isolation"
 
 
-def test_upper_bound_exposes_impossible_values_and_undefined_objectives(draw_problem):
-    problem = draw_problem()
+def test_upper_bound_exposes_impossible_values_and_undefined_objectives(make_problem):
+    problem = make_problem()
     with pytest.raises(RuntimeError, match="is below the value"):
         bounds.upper_bound(problem, FacilityLocation(), values=[1e6])
     with pytest.raises(ValueError, match="did you mean 'cls'"):

@@ -36,8 +36,8 @@ each_objective = pytest.mark.parametrize("objective", OBJECTIVE_INSTANCES, ids=l
 @each_solver
 @each_objective
 @pytest.mark.parametrize("seed", range(3))
-def test_solutions_are_allowed_bounded_and_reproducible(solver, objective, seed, draw_problem):
-    problem = draw_problem(seed=seed, budget=4)
+def test_solutions_are_allowed_bounded_and_reproducible(solver, objective, seed, make_problem):
+    problem = make_problem(seed=seed, budget=4)
     if solver.supports(problem, objective) is not None:
         assert isinstance(solver, Exact)
         with pytest.raises(ValueError, match="Exact has methods for Saliency and FacilityLocation"):
@@ -60,8 +60,8 @@ def test_solutions_are_allowed_bounded_and_reproducible(solver, objective, seed,
 
 
 @pytest.mark.parametrize("solver", [s for s in SOLVER_INSTANCES if not s.deterministic], ids=lambda s: s.name)
-def test_seeds_matter_to_solvers_that_say_so(solver, draw_problem):
-    problem = draw_problem(rows=6, columns=6, budget=6)
+def test_seeds_matter_to_solvers_that_say_so(solver, make_problem):
+    problem = make_problem(rows=6, columns=6, budget=6)
     drawn = {tuple(solver.solve(problem, LogDet(), seed=seed).selected.tolist()) for seed in range(8)}
     assert len(drawn) > 4
 
@@ -69,8 +69,8 @@ def test_seeds_matter_to_solvers_that_say_so(solver, draw_problem):
 @each_solver
 @each_objective
 @pytest.mark.parametrize("budget", [1, 12])
-def test_extreme_budgets(solver, objective, budget, draw_problem):
-    problem = draw_problem(budget=budget)
+def test_extreme_budgets(solver, objective, budget, make_problem):
+    problem = make_problem(budget=budget)
     if solver.supports(problem, objective) is None:
         solution = solver.solve(problem, objective)
         assert len(solution.selected) == budget
@@ -90,8 +90,8 @@ def naive_greedy(problem, objective):
 
 @each_objective
 @pytest.mark.parametrize("seed", range(5))
-def test_greedy_equals_greedy_by_values(objective, seed, draw_problem):
-    problem = draw_problem(rows=4, columns=6, budget=8, seed=seed)
+def test_greedy_equals_greedy_by_values(objective, seed, make_problem):
+    problem = make_problem(rows=4, columns=6, budget=8, seed=seed)
     assert Greedy().solve(problem, objective).selected.tolist() == naive_greedy(problem, objective)
 
 
@@ -106,8 +106,8 @@ def test_greedy_equals_greedy_by_values_among_duplicates(seed):
 
 @pytest.mark.parametrize("objective", [LogDet(), LogDet("relevance"), LogDet(ridge=1.0)], ids=lambda o: o.name)
 @pytest.mark.parametrize("seed", range(5))
-def test_dpp_map_equals_greedy_log_det(objective, seed, draw_problem):
-    problem = draw_problem(rows=6, columns=6, budget=12, seed=seed)
+def test_dpp_map_equals_greedy_log_det(objective, seed, make_problem):
+    problem = make_problem(rows=6, columns=6, budget=12, seed=seed)
     by_map = DppMap().solve(problem, objective)
     by_greedy = Greedy().solve(problem, objective)
     assert by_map.selected.tolist() == by_greedy.selected.tolist()
@@ -122,10 +122,10 @@ def test_ties_go_to_the_lowest_index(objective, solver):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_exact_equals_brute_force(seed, draw_problem):
+def test_exact_equals_brute_force(seed, make_problem):
     rng = np.random.default_rng(seed)
     budget = int(rng.integers(1, 7))
-    problem = draw_problem(rows=3, columns=5, budget=budget, seed=seed, dim=int(rng.integers(2, 9)))
+    problem = make_problem(rows=3, columns=5, budget=budget, seed=seed, dim=int(rng.integers(2, 9)))
     for objective in (FacilityLocation(), Saliency()):
         exact = Exact().solve(problem, objective)
         best = BruteForce().solve(problem, objective)
@@ -144,8 +144,8 @@ def test_exact_equals_brute_force_on_any_similarity():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_greedy_keeps_its_guarantee(seed, draw_problem):
-    problem = draw_problem(seed=seed, budget=4)
+def test_greedy_keeps_its_guarantee(seed, make_problem):
+    problem = make_problem(seed=seed, budget=4)
     best = BruteForce().solve(problem, FacilityLocation()).value
     assert Greedy().solve(problem, FacilityLocation()).value >= (1 - np.exp(-1)) * best
     best = BruteForce().solve(problem, MaxMin("chord")).value

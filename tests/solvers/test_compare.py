@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -131,6 +132,10 @@ def test_parallel_equals_sequential(problems):
         ({"budgets": [2, 13]}, r"`budget` must be in \[1, 12\], got 13"),
         ({"solvers": [Greedy(), Greedy()]}, "`solvers` must be distinct, got 'Greedy' more than once"),
         ({"seeds": [1, 1]}, "`seeds` must be distinct, got '1' more than once"),
+        ({"seeds": [0, -1]}, "`seed` must be a non-negative integer, got -1"),
+        ({"seeds": ["a"]}, "`seed` must be a non-negative integer, got 'a'"),
+        ({"time_limit": -1}, "`time_limit` must be positive seconds or None, got -1"),
+        ({"time_limit": "1"}, "`time_limit` must be positive seconds or None, got '1'"),
     ],
 )
 def test_wrong_input_is_named(arguments, text, make_problem):
@@ -171,7 +176,46 @@ def test_a_stored_row_is_used_only_for_the_very_same_run(make_problem, tmp_path)
     assert len(list(tmp_path.iterdir())) == before + 4
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"key": 1, "result": {}}'])
+def test_the_same_name_and_parameters_in_another_class_are_another_run(make_problem, tmp_path):
+    """A store is shared by everybody; classes of one name from two modules print alike."""
+    twins = []
+    for factor in (1.0, 2.0):
+        namespace = {
+            "__module__": f"module_{factor:.0f}",
+            "__qualname__": "Mine",
+            "factor": factor,
+            "value": scaled_value,
+        }
+        twins.append(dataclasses.dataclass(frozen=True)(type("Mine", (FacilityLocation,), namespace))())
+    assert repr(twins[0]) == repr(twins[1])
+    values = [
+        compare(make_problem(), [TopK()], twin, store=tmp_path, progress=False).frame["value"][0] for twin in twins
+    ]
+    assert values[1] == 2 * values[0]
+
+
+def scaled_value(self, problem, selected):
+    return self.factor * FacilityLocation.value(self, problem, selected)
+
+
+def test_numpy_numbers_are_numbers(make_problem, tmp_path):
+    arguments = {"seeds": np.arange(2), "budgets": np.array([2, 3]), "time_limit": np.int64(5)}
+    study = compare(make_problem(), [Random()], store=tmp_path, progress=False, **arguments)
+    plain = compare(make_problem(), [Random()], seeds=(0, 1), budgets=[2, 3], time_limit=5.0, progress=False)
+    assert numbers(study) == numbers(plain)
+
+
+def test_a_changed_digit_in_the_store_is_found(make_problem, tmp_path):
+    first = compare(make_problem(), [Greedy()], store=tmp_path, progress=False)
+    row = next(path for path in tmp_path.iterdir() if '"selected"' in path.read_text())
+    part = json.loads(row.read_text())
+    part["result"]["value"] += 0.1
+    row.write_text(json.dumps(part))
+    with pytest.warns(UserWarning, match="its result is not the one that was stored"):
+        assert numbers(compare(make_problem(), [Greedy()], store=tmp_path, progress=False)) == numbers(first)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00\xff", '{"key": 1, "result": {}}'])
 def test_damaged_parts_are_reported_and_computed_again(content, make_problem, tmp_path):
     problem = make_problem()
     first = compare(problem, [Greedy()], store=tmp_path, progress=False)
@@ -194,16 +238,16 @@ import sys, time, numpy as np
 from solvers import Problem, Random, Greedy, compare
 from solvers.objectives import FacilityLocation
 
-class Slow(FacilityLocation):
-    def value(self, problem, selected):
+if sys.argv[2] == "slow":
+    quick = FacilityLocation.value
+    def slow(*arguments):
         time.sleep(0.02)
-        return super().value(problem, selected)
-    __repr__ = lambda self: "FacilityLocation()"
+        return quick(*arguments)
+    FacilityLocation.value = slow
 
 rng = np.random.default_rng(0)
 problems = [Problem.from_features(rng.normal(size=(9, 3)), 3, id=f"p{i}") for i in range(4)]
-kind = Slow if sys.argv[2] == "slow" else FacilityLocation
-study = compare(problems, [Random(), Greedy()], kind(), seeds=range(6), store=sys.argv[1], progress=False)
+study = compare(problems, [Random(), Greedy()], seeds=range(6), store=sys.argv[1], progress=False)
 study.save(sys.argv[1] + ".parquet")
 """
 

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from solvers import DppMap, FacilityLocation, KDpp, LogDet, Problem
+from solvers import DppMap, FacilityLocation, Greedy, KDpp, LogDet, Problem
+from solvers.bounds import upper_bound
 from solvers.kernels.determinant import log_elementary_symmetric
 
 
@@ -56,6 +57,49 @@ def test_the_kernel_is_given_or_the_objective_or_the_default(make_problem):
         == DppMap().solve(problem, LogDet()).selected.tolist()
     )
     assert "unknown signal 'quality'" in KDpp(LogDet("quality")).supports(problem, FacilityLocation())
+
+
+def test_an_indefinite_similarity_saved_by_the_ridge():
+    """Conditional variances go below the ridge there: gains stay differences of values and the spectrum is true."""
+    rng = np.random.default_rng(1)
+    similarity = rng.normal(size=(7, 7))
+    similarity = (similarity + similarity.T) / 2
+    problem = Problem.from_similarity(similarity, 4)
+    lowest = np.linalg.eigvalsh(similarity)[0]
+    assert "must be positive semidefinite" in LogDet(ridge=-lowest - 0.05).supports(problem)
+    objective = LogDet(ridge=-lowest + 0.05)
+    state, selected = objective.start(problem), []
+    for token in (2, 5, 1, 6):
+        for other in set(range(7)) - set(selected):
+            step = objective.value(problem, [*selected, other]) - objective.value(problem, selected)
+            assert objective.gains(state)[other] == pytest.approx(step, abs=1e-9)
+        state = objective.add(state, token)
+        selected.append(token)
+    log_values, _ = KDpp()._spectrum(problem, objective)
+    np.testing.assert_allclose(np.exp(log_values), np.linalg.eigvalsh(objective.kernel(problem)), rtol=1e-9)
+
+
+def test_dot_products_too_large_for_the_ridge_are_refused():
+    features = 1e4 * np.random.default_rng(0).normal(size=(20, 4))
+    problem = Problem.from_features(np.concatenate([features, features]), 10, metric="dot")
+    assert "must be positive semidefinite (up to ridge 1e-09)" in LogDet(ridge=1e-9).supports(problem)
+    assert np.isfinite(DppMap().solve(problem, LogDet(ridge=1.0)).value)
+
+
+@pytest.mark.parametrize("decades", [3, 8, 20, 100])
+@pytest.mark.parametrize("budget", [1, 5, 39, 40])
+def test_qualities_over_many_decades(decades, budget):
+    features = np.random.default_rng(0).normal(size=(40, 6))
+    problem = Problem.from_features(features, budget, signals={"q": np.geomspace(10.0**-decades, 1.0, 40)})
+    objective = LogDet("q")
+    values = [solver.solve(problem, objective).value for solver in (Greedy(), DppMap(), KDpp())]
+    assert values[0] == values[1] >= values[2]
+    assert upper_bound(problem, objective, values=values).value < np.inf
+
+
+def test_qualities_whose_squares_vanish_are_refused():
+    problem = Problem.from_features(np.eye(3), 2, signals={"q": [1e-101, 1.0, 1.0]})
+    assert LogDet("q").supports(problem) == "signal 'q' must lie in [1e-100, 1e+100] to be a quality, got [1e-101, 1]"
 
 
 def test_log_det_needs_a_positive_definite_kernel():

@@ -38,6 +38,18 @@ def test_the_integer_program_closes_what_the_dual_leaves_open():
     assert solution.certificate.bound >= solution.upper_bound
 
 
+@pytest.mark.parametrize("scale", [1e-29, 1e-9, 1e9, 1e27])
+def test_the_integer_program_does_not_depend_on_the_scale(scale):
+    """The tolerances of the solver underneath are absolute; this is the problem above in other units."""
+    rng = np.random.default_rng(5)
+    similarity = Problem.from_features(rng.normal(size=(60, 6)), 8).similarity
+    solution = Exact().solve(Problem.from_similarity(similarity * scale, 8), FacilityLocation(), time_limit=60)
+    plain = Exact().solve(Problem.from_similarity(similarity, 8), FacilityLocation(), time_limit=60)
+    assert solution.status is Status.OPTIMAL
+    assert solution.value / scale == pytest.approx(plain.value, rel=1e-6)
+    assert solution.upper_bound / scale == pytest.approx(plain.upper_bound, rel=1e-6)
+
+
 def test_saliency_is_sorted():
     problem = Problem.from_features(np.eye(4), 2, signals={"cls": [1.0, 3.0, 3.0, 2.0]})
     solution = Exact().solve(problem, Saliency())

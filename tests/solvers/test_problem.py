@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 
-from solvers import Problem
+from solvers import Cardinality, Problem
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 3))
 
@@ -30,6 +31,12 @@ FEATURES = np.random.default_rng(0).normal(size=(6, 3))
         ({"signals": {"text": np.ones(6)}}, r"`signals\['text'\]` must have shape \[word, dim\], got \(6,\)"),
         ({"grid": (2, 4)}, r"`grid` must be \(rows, columns\) with rows \* columns = 6, got \(2, 4\)"),
         ({"grid": (-2, -3)}, "`grid` must be"),
+        ({"grid": (2.7, 3)}, r"`grid` must be two integers \(rows, columns\), got \(2.7, 3\)"),
+        ({"grid": 6}, r"`grid` must be two integers \(rows, columns\), got 6"),
+        (
+            {"features": FEATURES * 1e160, "metric": "dot"},
+            "`features` must be at most 1e\\+150 under metric='dot', got",
+        ),
         ({"groups": np.ones(6)}, r"`groups` must be integers of shape \[6\], got float64 \(6,\)"),
         ({"queries": np.ones((2, 4))}, r"`queries` must have shape \[word, 3\] beside features, got \(2, 4\)"),
     ],
@@ -90,6 +97,37 @@ def test_cosine_similarity_has_unit_diagonal_and_exact_symmetry():
     assert similarity[1, 4] == pytest.approx(angle, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200, 1e300])
+def test_cosines_of_any_scale(scale):
+    expected = Problem.from_features(FEATURES, 2).similarity
+    np.testing.assert_allclose(Problem.from_features(FEATURES * scale, 2).similarity, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_equal_tokens_are_equal_to_the_last_bit(metric):
+    """Of the plain matrix product that is not true: sums run in another order at another place."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        kind = rng.integers(0, 5, 120)
+        features = rng.normal(size=(5, 61))[kind]
+        similarity = Problem.from_features(features, 2, metric=metric).similarity
+        first = [int(np.argmax(kind == token)) for token in kind]
+        assert np.array_equal(similarity, similarity[first][:, first])
+        reference = features @ features.T
+        if metric == "cosine":
+            reference /= np.sqrt(np.diag(reference))[:, None] * np.sqrt(np.diag(reference))
+        np.testing.assert_allclose(similarity, reference, atol=1e-12)
+
+
+def test_a_read_only_view_is_no_protection():
+    source = FEATURES.copy()
+    view = source.view()
+    view.setflags(write=False)
+    problem = Problem.from_features(view, 2)
+    source[:] = 0.0
+    np.testing.assert_array_equal(problem.features, FEATURES)
+
+
 def test_dot_similarity_is_the_gram_matrix():
     np.testing.assert_allclose(Problem.from_features(FEATURES, 2, metric="dot").similarity, FEATURES @ FEATURES.T)
 
@@ -136,6 +174,18 @@ def test_load_refuses_missing_and_damaged_files(tmp_path, make_problem):
     np.savez(path, about=np.array('{"format": "other"}'))
     with pytest.raises(OSError, match="format 'other'"):
         Problem.load(path)
+    np.savez(path, about=np.array('{"format": "prunescope-problem-1"}'), features=FEATURES)
+    with pytest.raises(OSError, match="is damaged or not a problem file: 'budget'"):
+        Problem.load(path)
+
+
+def test_a_constraint_that_the_file_cannot_hold_is_not_dropped(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Even(Cardinality):
+        pass
+
+    with pytest.raises(ValueError, match=r"only problems under `Cardinality\(\)` can be saved, got .*Even\(\)"):
+        Problem.from_features(FEATURES, 2, constraint=Even()).save(tmp_path / "p.npz")
 
 
 def test_a_problem_travels_to_worker_processes_without_its_caches(make_problem):

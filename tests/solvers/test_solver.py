@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from solvers import (
+    AbstractObjective,
     AbstractSolver,
     BruteForce,
     Exact,
@@ -24,8 +25,10 @@ from solvers import (
     Status,
     TopK,
     UniformGrid,
+    compare,
     kernels,
 )
+from solvers.solution import relative_gap
 from solvers.solver import Outcome
 
 
@@ -35,7 +38,7 @@ def test_seed_is_checked(seed, make_problem):
         Random().solve(make_problem(), FacilityLocation(), seed=seed)
 
 
-@pytest.mark.parametrize("limit", [0, -1.0, math.nan])
+@pytest.mark.parametrize("limit", [0, -1.0, math.nan, "1", True])
 def test_time_limit_is_checked(limit, make_problem):
     with pytest.raises(ValueError, match="`time_limit` must be positive seconds or None, got"):
         Greedy().solve(make_problem(), FacilityLocation(), time_limit=limit)
@@ -71,6 +74,33 @@ def test_rules_name_the_evidence_they_lack():
     assert UniformGrid().supports(bare, MaxMin()) == "the problem has no `grid` to spread tokens over"
     with pytest.raises(KeyError, match="unknown rule 'vispruna'; did you mean 'vispruner'"):
         PublishedRule("vispruna")
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "reason"),
+    [
+        ("fastervlm", {"attention": np.ones((6, 6))}, r"'fastervlm' needs 'attention' of shape (6,), got (6, 6)"),
+        ("fopru_rank", {"attention_map": np.ones(6)}, "'fopru_rank' needs 'attention_map' of shape (6, 6), got (6,)"),
+        ("greedyprune", {"text": np.ones((2, 4))}, "'greedyprune' needs 'text' of shape (3,), got (4,)"),
+        ("greedyprune", {"text": np.array([[1.0] * 3, [-1.0] * 3])}, "needs 'text' without zero vectors"),
+        ("cdpruner", {"features": np.eye(6)[:, :3], "relevance": np.ones(6)}, "needs 'features' without zero vectors"),
+    ],
+)
+def test_evidence_that_does_not_fit_a_rule_is_a_reason_and_not_a_crash(rule, change, reason):
+    features = change.pop("features", np.ones((6, 3)))
+    problem = Problem.from_features(features, 2, signals=change, metric="dot")
+    assert reason in PublishedRule(rule).supports(problem, MaxMin())
+
+
+def test_options_of_rules_are_checked_and_their_own():
+    with pytest.raises(KeyError, match="unknown option of rule 'vispruner' 'ratio_important'; did you mean 'import"):
+        PublishedRule("vispruner", {"ratio_important": 0.5})
+    with pytest.raises(KeyError, match="unknown option of rule 'divprune' 'keep'; known: none"):
+        PublishedRule("divprune", {"keep": 3})
+    options = {"important_ratio": 0.25}
+    solver = PublishedRule("vispruner", options)
+    options["important_ratio"] = 0.75
+    assert solver.name == "vispruner(important_ratio=0.25)"
 
 
 def test_published_rules_choose_as_their_functions_do(make_problem):
@@ -170,6 +200,76 @@ def test_solution_refuses_the_impossible():
     for change in ({"value": math.nan}, {"upper_bound": 0.5}, {"upper_bound": math.nan}, {"seconds": -1.0}):
         with pytest.raises(ValueError, match="must"):
             Solution(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "expected"),
+    [(4.0, 5.0, 0.25), (-4.0, -3.0, 0.25), (-2.0, 1.0, 1.5), (-2.0, 0.0, 1.0), (-3.0, -3.0, 0.0), (0.0, 0.0, 0.0)],
+)
+def test_relative_gaps_are_never_negative(value, bound, expected):
+    assert relative_gap(value, bound) == expected
+
+
+@pytest.mark.parametrize(("value", "bound"), [(0.0, 1e-300), (-1.0, math.inf), (0.0, math.inf)])
+def test_relative_gaps_without_a_scale_or_a_bound_are_infinite(value, bound):
+    assert relative_gap(value, bound) == math.inf
+
+
+class Count(AbstractObjective):
+    """As a user may write it: outside the package, without parameters, without a decorator."""
+
+    monotone = submodular = True
+
+    def value(self, problem, selected):
+        return float(len(selected))
+
+    def start(self, problem):
+        return np.ones(problem.tokens)
+
+    def gains(self, state):
+        return state
+
+    def add(self, state, token):
+        state[token] = -np.inf
+        return state
+
+
+def test_objectives_of_users_need_no_decorator_but_no_hidden_parameters_either(make_problem):
+    problem = make_problem()
+    assert Count().name == "Count"
+    frame = compare(problem, [Greedy(), Exact()], Count(), progress=False).frame
+    assert frame["value"][0] == frame["upper_bound"][0] == 3.0
+    assert frame["bound_method"][0] == "data-dependent"
+    assert frame["status"][1] == "unsupported"
+
+    class Weighted(Count):
+        def __init__(self, weight):
+            self.weight = weight  # would be missing in names and in the keys of stored results
+
+    with pytest.raises(TypeError, match="Weighted must be a frozen dataclass and 'weight' one of its fields, got a pl"):
+        compare(problem, [Greedy()], Weighted(2.0), progress=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Half(FacilityLocation):
+    """Another function than its parent: proofs about the parent are none about it."""
+
+    def value(self, problem, selected):
+        return 0.5 * super().value(problem, selected)
+
+
+def test_subclasses_inherit_no_proof(make_problem):
+    problem = make_problem()
+    assert Exact().supports(problem, Half()).startswith("Exact has methods for Saliency and FacilityLocation, got Half")
+    assert compare(problem, [Greedy()], Half(), progress=False).frame["bound_method"][0] == "data-dependent"
+
+
+@pytest.mark.parametrize("scale", [1e-31, 1e31])
+def test_facility_location_refuses_scales_beyond_its_arithmetic(scale):
+    problem = Problem.from_similarity(scale * np.ones((3, 3)), 1)
+    with pytest.raises(ValueError, match=r"the largest similarity must lie in \[1e-30, 1e\+30\], got 1e"):
+        Greedy().solve(problem, FacilityLocation())
+    assert math.isfinite(Greedy().solve(problem, MaxMin()).value)
 
 
 def test_statuses_are_sentences():

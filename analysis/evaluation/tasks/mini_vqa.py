@@ -75,6 +75,7 @@ class MiniVqa(AbstractTask):
     images: int | None = None
     path: Path | str | None = None
     name: ClassVar[str] = "mini_vqa"
+    needed_grid: ClassVar[tuple[int, int] | None] = (24, 24)
 
     def __post_init__(self) -> None:
         nearest(self.split, SPLITS, "split")

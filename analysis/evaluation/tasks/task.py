@@ -55,6 +55,8 @@ class AbstractTask(abc.ABC):
     """
 
     name: ClassVar[str]
+    needed_grid: ClassVar[tuple[int, int] | None] = None
+    """Rows and columns of visual tokens in which `Question.needed` counts; None: those of any model."""
 
     @abc.abstractmethod
     def __len__(self) -> int:

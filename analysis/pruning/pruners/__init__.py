@@ -24,6 +24,7 @@ __all__ = [
     "SolverPruner",
     "UniformGrid",
     "VisPruner",
+    "as_pruner",
     "pruner",
 ]
 
@@ -57,3 +58,21 @@ def pruner(name: str) -> AbstractPruner:
     """
     by_name = {entry.name: entry for entry in PRUNERS}
     return by_name[nearest(name, by_name, "pruner")]
+
+
+def as_pruner(entry: AbstractPruner | str) -> AbstractPruner:
+    """`entry` itself, or the pruner of that name.
+
+    Raises
+    ------
+    KeyError
+        For an unknown name; the nearest is suggested.
+    TypeError
+        For anything else, the class of a pruner included.
+    """
+    if isinstance(entry, str):
+        return pruner(entry)
+    if not isinstance(entry, AbstractPruner):
+        hint = f": write {entry.__name__}()" if isinstance(entry, type) else ""
+        raise TypeError(f"`pruner` must be a pruner or its name, got {entry!r}{hint}")
+    return entry

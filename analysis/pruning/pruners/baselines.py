@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from solvers.arrays import Float64Array, IntArray
+from solvers.arrays import IntArray
 from solvers.baselines import spread
 
 from ..pruner import AbstractPruner, child_seed
@@ -64,7 +64,7 @@ class Oracle(AbstractPruner):
 def _farthest_first(tokens: VisualTokens, chosen: list[int], candidates: IntArray, keep: int) -> IntArray:
     """`chosen` and the candidates farthest from what is chosen, one by one, ascending [keep]; ties to the lowest."""
     kept = chosen or [int(candidates[np.argmax(tokens.cls[candidates])])]
-    similarity = _cosines(tokens)
+    similarity = tokens.similarity
     closest = similarity[kept].max(0)
     closest[np.setdiff1d(np.arange(len(tokens)), candidates)] = np.inf
     closest[kept] = np.inf
@@ -74,9 +74,3 @@ def _farthest_first(tokens: VisualTokens, chosen: list[int], candidates: IntArra
         closest = np.maximum(closest, similarity[token])
         closest[token] = np.inf
     return np.sort(np.asarray(kept, dtype=np.int64))
-
-
-def _cosines(tokens: VisualTokens) -> Float64Array:
-    rows = tokens.projected.astype(np.float64)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return np.asarray(rows @ rows.T, dtype=np.float64)

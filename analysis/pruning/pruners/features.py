@@ -11,7 +11,7 @@ from solvers import rules
 from solvers.arrays import Float64Array, IntArray
 
 from ..pruner import AbstractPruner
-from ..tokens import FloatArray, VisualTokens
+from ..tokens import FloatArray, VisualTokens, unit_or_zero
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,4 @@ class CDPruner(AbstractPruner):
 
 def relevance(projected: FloatArray, text: FloatArray) -> Float64Array:
     """Mean cosine of each token [token, hidden] with the words of a question [word, hidden]; 0 with a zero vector."""
-    return np.asarray((_unit(projected) @ _unit(text).T).mean(1), dtype=np.float64)
-
-
-def _unit(rows: FloatArray) -> Float64Array:
-    values = rows.astype(np.float64)
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(values / np.where(length > 0, length, 1.0), dtype=np.float64)
+    return np.asarray((unit_or_zero(projected) @ unit_or_zero(text).T).mean(1), dtype=np.float64)

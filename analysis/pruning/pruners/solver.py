@@ -60,6 +60,7 @@ class SolverPruner(AbstractPruner):
         """Solver and objective, then what differs from the defaults: "Greedy+Saliency(signal=cls)[features]"."""
         changed = [self.signal] if self.signal is not None else []
         changed += [self.space] if self.space != SPACES[0] else []
+        changed += [f"time_limit={self.time_limit:g}"] if self.time_limit is not None else []
         return f"{self.solver.name}+{self.objective.name}" + (f"[{', '.join(changed)}]" if changed else "")
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -212,6 +213,10 @@ def test_another_model_or_other_samples_are_refused(tiny_vlm: Vlm, samples: Samp
 
     refused("its model is 'tiny', this model's is 'other'", replace(tiny_vlm, id="other"))
     refused("its config_hash is '[0-9a-f]{12}', this model's is '0'", replace(tiny_vlm, config_hash="0"))
+    retrained = copy.deepcopy(tiny_vlm.model)
+    with torch.no_grad():
+        retrained.lm_head.weight.mul_(1.01)
+    refused("its weights is '[0-9a-f]{12}', this model's is", replace(tiny_vlm, model=retrained))
     refused("its revision is None, this model's is 'main'", replace(tiny_vlm, revision="main"))
     refused("was begun for 7 images, `samples` holds 6", given=samples[:-1])
     refused("number 0 in it is image 100 with 'what color is the circle .', in `samples` image 101", given=[

@@ -19,7 +19,7 @@ import torch
 
 from analysis.evaluation import cost, evaluate
 from analysis.evaluation.chunk import Chunk
-from analysis.evaluation.store import ResultStore, fingerprint
+from analysis.evaluation.store import ResultStore
 from analysis.models import Vlm
 from analysis.pruning import AbstractPruner, VisualTokens, prune, pruners
 from solvers.provenance import provenance
@@ -172,6 +172,42 @@ def test_hyper_parameters_and_policies_have_their_own_parts(
         same(run(pruner, policy), run(pruner, policy, store=None))
 
 
+def test_parameters_that_are_no_fields_are_refused(tiny_vlm: Vlm, toy_task: Callable[..., Any], tmp_path: Path) -> None:
+    class Hidden(pruners.Random):
+        def __init__(self, power: float) -> None:
+            self.power = power
+
+    with pytest.raises(TypeError, match="Hidden must be a frozen dataclass and 'power' one of its fields"):
+        evaluate(tiny_vlm, toy_task(2), [Hidden(2.0)], (4,), store=tmp_path / "s", **QUIET)
+
+
+def test_a_dict_names_one_method_with_several_hyper_parameters(
+    tiny_vlm: Vlm, toy_task: Callable[..., Any], tmp_path: Path
+) -> None:
+    ratios = {"diverse": pruners.VisPruner(0.0), "important": pruners.VisPruner(1.0), "by name": "fastervlm"}
+    frame = evaluate(tiny_vlm, toy_task(6), ratios, (6,), store=tmp_path / "s", **QUIET)
+    assert frame["pruner"].unique().tolist() == ["none", *ratios]
+    answers = frame.groupby("pruner")["prediction"].agg(tuple)
+    assert answers["important"] == answers["by name"] != answers["diverse"]
+
+
+def test_ground_truth_is_only_for_those_who_ask(tiny_vlm: Vlm, toy_task: Callable[..., Any]) -> None:
+    class Finer(toy_task):  # type: ignore[misc,valid-type]
+        needed_grid = (24, 24)
+
+        def __iter__(self) -> Any:
+            for sample in super().__iter__():
+                asked = tuple(replace(question, needed=np.array([575])) for question in sample.questions)
+                yield replace(sample, questions=asked)
+
+    task = toy_task(2)
+    same(
+        evaluate(tiny_vlm, Finer(2), ["cdpruner"], (4,), **QUIET), evaluate(tiny_vlm, task, ["cdpruner"], (4,), **QUIET)
+    )
+    with pytest.raises(ValueError, match=r"states on a grid of \(24, 24\); this model has \(6, 6\)"):
+        evaluate(tiny_vlm, Finer(2), ["oracle"], (4,), **QUIET)
+
+
 def test_a_killed_evaluation_goes_on(
     tiny_vlm: Vlm, toy_task: Callable[..., Any], tmp_path: Path, answered: list[tuple[str, int, int]]
 ) -> None:
@@ -208,6 +244,9 @@ def test_a_folder_of_something_else_is_refused(tiny_vlm: Vlm, toy_task: Callable
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="is not empty and not a result store"):
         evaluate(tiny_vlm, toy_task(2), [], store=tmp_path, **QUIET)
+    with pytest.raises(NotADirectoryError, match=r"`store` must be a folder, got the file .*thesis\.txt"):
+        evaluate(tiny_vlm, toy_task(2), [], store=tmp_path / "thesis.txt", **QUIET)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
     (tmp_path / "binding.json").write_text("{")
     with pytest.raises(ValueError, match=r"binding\.json is damaged"):
         evaluate(tiny_vlm, toy_task(2), [], store=tmp_path, **QUIET)
@@ -231,6 +270,10 @@ def test_wrong_arguments_are_refused(tiny_vlm: Vlm, toy_task: Callable[..., Any]
             evaluate(tiny_vlm, task, ["random"], (4, keep), **QUIET)
     with pytest.raises(ValueError, match="`keeps` and `seeds` must not be empty"):
         evaluate(tiny_vlm, task, ["random"], (), **QUIET)
+    with pytest.raises(ValueError, match=r"`keeps` must be a sequence of integers, got 4: write \(4,\)"):
+        evaluate(tiny_vlm, task, ["random"], 4, **QUIET)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"`pruner` must be a pruner or its name, got .*: write Random\(\)"):
+        evaluate(tiny_vlm, task, pruners.Random, (4,), **QUIET)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`images` must be in \[1, 2\], the images of task 'toy', got 3"):
         evaluate(tiny_vlm, task, ["random"], (4,), images=3, **QUIET)
     with pytest.raises(ValueError, match="`pruners` must have different names, got vispruner more than once"):
@@ -272,14 +315,6 @@ def test_progress_goes_to_standard_error(
     assert capsys.readouterr().err == ""
 
 
-def test_fingerprints_tell_weights_apart(tiny_vlm: Vlm) -> None:
-    again = copy.deepcopy(tiny_vlm.model)
-    assert fingerprint(again) == fingerprint(tiny_vlm.model)
-    with torch.no_grad():
-        again.base_model.multi_modal_projector.linear_1.bias[0] += 1e-3
-    assert fingerprint(again) != fingerprint(tiny_vlm.model)
-
-
 @pytest.fixture(params=["disk", "memory"])
 def empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStore:
     return ResultStore(tmp_path / "deep" / "store" if request.param == "disk" else None, {"model": "a"})
@@ -291,3 +326,9 @@ def test_a_store_returns_parts_in_the_order_asked_for(empty_store: ResultStore) 
         empty_store.put(name, pd.DataFrame({"value": [value]}))
     assert "x/b" in empty_store
     assert empty_store.read(["x/a", "x/b", "x/a"])["value"].tolist() == [1, 2, 1]
+
+
+def test_a_leftover_of_the_first_write_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".binding.json.123").write_text("{")
+    assert "x" not in ResultStore(tmp_path, {"model": "a"})
+    assert (tmp_path / "binding.json").is_file()

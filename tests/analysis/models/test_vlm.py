@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
 from PIL import Image
 
-from analysis.models import Vlm
+from analysis.models import Vlm, fingerprint
 
 QUESTIONS = ["is there a red square ?", "how many star is there on the green sign ?"]
 
@@ -68,3 +69,11 @@ def test_wrong_questions(
 def test_wrong_answer_length(tiny_vlm: Vlm, tiny_image: Callable[[int], Image.Image]) -> None:
     with pytest.raises(ValueError, match="`max_new_tokens` must be at least 1, got 0"):
         tiny_vlm.answer(tiny_image(0), "is there a circle ?", max_new_tokens=0)
+
+
+def test_fingerprints_tell_weights_apart(tiny_vlm: Vlm) -> None:
+    again = copy.deepcopy(tiny_vlm.model)
+    assert fingerprint(again) == fingerprint(tiny_vlm.model)
+    with torch.no_grad():
+        again.base_model.multi_modal_projector.linear_1.bias[0] += 1e-3
+    assert fingerprint(again) != fingerprint(tiny_vlm.model)

@@ -363,6 +363,14 @@ def test_unknown_names(tiny_vlm: Vlm) -> None:
         pass
 
 
+def test_a_class_is_no_pruner(tiny_vlm: Vlm) -> None:
+    with (
+        pytest.raises(TypeError, match=r"`pruner` must be a pruner or its name, got .*: write VisPruner\(\)"),
+        prune(tiny_vlm, VisPruner, 3),  # type: ignore[arg-type]
+    ):
+        pass
+
+
 def test_nested_contexts(tiny_vlm: Vlm) -> None:
     with prune(tiny_vlm, "random", 3):
         with pytest.raises(RuntimeError, match="must not be nested"), prune(tiny_vlm.model, "random", 3):
@@ -373,8 +381,23 @@ def test_nested_contexts(tiny_vlm: Vlm) -> None:
         pass
 
 
-def test_oracle_without_ground_truth(tiny_vlm: Vlm) -> None:
-    with pytest.raises(ValueError, match="pruner 'oracle' needs `needed`"), prune(tiny_vlm, Oracle(), 3):
+@pytest.mark.parametrize("needed", [None, [], np.zeros((0, 3), dtype=int)])
+def test_oracle_without_ground_truth(tiny_vlm: Vlm, needed: Any) -> None:
+    with pytest.raises(ValueError, match="pruner 'oracle' needs `needed`"), prune(tiny_vlm, Oracle(), 3, needed=needed):
+        pass
+
+
+@pytest.mark.parametrize("needed", [[1, 2], [[1.5]], [[[1], [2]]]])
+def test_malformed_ground_truth(tiny_vlm: Vlm, needed: Any) -> None:
+    with (
+        pytest.raises(ValueError, match=r"`needed` must hold a list of token indices \(integers\), got"),
+        prune(tiny_vlm, Oracle(), 3, needed=needed),
+    ):
+        pass
+
+
+def test_ground_truth_as_an_array(tiny_vlm: Vlm, left_padded: BatchFeature) -> None:
+    with prune(tiny_vlm, Oracle(), 3, needed=np.array([[1], [2], [3]])):
         pass
 
 
@@ -433,12 +456,29 @@ def test_images_encoded_elsewhere(any_vlm: Vlm, left_padded: BatchFeature) -> No
         any_vlm.model(input_ids=left_padded["input_ids"], mm_encoder_outputs={"image": outside})
 
 
-def test_static_cache(any_vlm: Vlm, left_padded: BatchFeature) -> None:
-    with (
-        prune(any_vlm, VisPruner(), 5),
-        pytest.raises(ValueError, match="static caches and own masks are not supported"),
-    ):
-        any_vlm.model.generate(**left_padded, **GREEDY, cache_implementation="static", disable_compile=True)
+def test_static_cache(any_vlm: Vlm, left_padded: BatchFeature, single_prompts: list[BatchFeature]) -> None:
+    for batch in (left_padded, single_prompts[0]):  # without padding `generate` makes no mask before the second step
+        with prune(any_vlm, VisPruner(), 5), pytest.raises(ValueError, match="static caches are not supported"):
+            any_vlm.model.generate(**batch, **GREEDY, cache_implementation="static", disable_compile=True)
+
+
+def test_own_mask(any_vlm: Vlm, single_prompts: list[BatchFeature]) -> None:
+    length = single_prompts[0]["input_ids"].shape[1]
+    with prune(any_vlm, VisPruner(), 5), pytest.raises(ValueError, match="own masks are not supported"):
+        any_vlm.model(**{**single_prompts[0], "attention_mask": torch.zeros(1, 1, length, length)})
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_cache_of_an_earlier_generate_is_not_continued(
+    any_vlm: Vlm, left_padded: BatchFeature, single_prompts: list[BatchFeature], padded: bool
+) -> None:
+    batch = left_padded if padded else single_prompts[0]
+    with prune(any_vlm, VisPruner(), 5):
+        first = any_vlm.model.generate(**batch, **GREEDY, return_dict_in_generate=True)
+        ids = torch.cat([first.sequences, batch["input_ids"][:, -3:]], 1)
+        mask = torch.cat([batch["attention_mask"], torch.ones_like(ids[:, batch["input_ids"].shape[1] :])], 1)
+        with pytest.raises(ValueError, match="cannot be continued by counting them, as another `generate` does"):
+            any_vlm.model.generate(input_ids=ids, attention_mask=mask, past_key_values=first.past_key_values, **GREEDY)
 
 
 @torch.no_grad()

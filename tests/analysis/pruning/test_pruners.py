@@ -236,3 +236,29 @@ def test_a_defective_pruner_is_called_one(visual_tokens: Make) -> None:
 
     with pytest.raises(RuntimeError, match="pruner 'random' must return ascending tokens below 36"):
         Unsorted().select(visual_tokens(), 3)
+
+
+@pytest.mark.parametrize(
+    "result", [np.array([0.5, 1.5]), np.arange(36) < 3, np.zeros((2, 2), dtype=int), np.array([], dtype=int)]
+)
+def test_what_is_no_list_of_indices_is_refused(visual_tokens: Make, result: np.ndarray) -> None:
+    class Odd(Random):
+        def _select(self, tokens: VisualTokens, keep: int) -> np.ndarray:
+            return result
+
+    with pytest.raises(RuntimeError, match=r"pruner 'random' must return indices \(integers\), got"):
+        Odd().select(visual_tokens(), 3)
+
+
+def test_unknown_evidence_suggests_the_nearest(visual_tokens: Make) -> None:
+    class Misspelt(Random):
+        needs = frozenset({"feature"})
+
+    with pytest.raises(KeyError, match=r"unknown evidence 'feature'; did you mean 'features'\?"):
+        Misspelt().select(visual_tokens(), 3)
+
+
+def test_solver_pruners_are_named_by_what_differs() -> None:
+    assert SolverPruner(time_limit=2.0).name == "Greedy+FacilityLocation[time_limit=2]"
+    entry = SolverPruner(solvers.TopK("cls"), solvers.Saliency("cls"), signal="cls", space="features")
+    assert entry.name.endswith("[cls, features]")

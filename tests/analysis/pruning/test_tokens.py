@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -51,3 +52,29 @@ def test_question_and_ground_truth_are_added_to_a_copy(visual_tokens: Make) -> N
     assert asked.text.dtype == np.float32
     np.testing.assert_array_equal(asked.needed, [1, 5])
     assert asked.features is bare.features
+
+
+def test_similarity_is_computed_once_per_image(visual_tokens: Make) -> None:
+    tokens = visual_tokens(text=None, needed=None)
+    unit = tokens.projected / np.linalg.norm(tokens.projected.astype(np.float64), axis=1, keepdims=True)
+    similarity = tokens.asked(np.ones((2, 10))).similarity
+    np.testing.assert_allclose(similarity, unit @ unit.T, rtol=0, atol=1e-12)
+    assert tokens.similarity is similarity
+    assert tokens.with_needed([3]).similarity is similarity
+    with pytest.raises(ValueError, match="read-only"):
+        similarity[0, 0] = 2.0
+
+
+def test_other_features_have_another_similarity(visual_tokens: Make) -> None:
+    tokens, other = visual_tokens(0), visual_tokens(1)
+    assert tokens.similarity.shape == (36, 36)
+    changed = dataclasses.replace(tokens, projected=other.projected)
+    np.testing.assert_array_equal(changed.similarity, other.similarity)
+
+
+def test_a_zero_vector_is_similar_to_nothing(visual_tokens: Make) -> None:
+    projected = visual_tokens().projected.copy()
+    projected[4] = 0
+    similarity = visual_tokens(projected=projected).similarity
+    assert not similarity[4].any()
+    assert similarity[5, 5] == pytest.approx(1)

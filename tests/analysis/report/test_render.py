@@ -11,6 +11,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis.figures import FIGURES
@@ -170,6 +171,15 @@ def test_headline_is_looked_up(report_input: Build) -> None:
     assert "1.0 % certified gap to the best selection Greedy, facility location at 4 tokens" in text
     assert "4.00 effective tokens of the CLS" in text
     assert "Total 1 min 02 s" in text
+
+
+def test_headline_speaks_of_the_layer_whose_features_the_model_uses(report_input: Build) -> None:
+    attention = report_input().attention
+    earlier = attention[attention["source"] == "vision CLS"].assign(layer=2, estimate=7.0)
+    content = report_input(attention=pd.concat([attention, earlier]), feature_layer=2)
+    text = " ".join(Page(render(content)).text.split())
+    assert "7.00 effective tokens of the CLS vision layer 2; last token of the text, layer 2: 9.00" in text
+    assert "4.00 effective tokens of the CLS vision layer 3" in " ".join(Page(render(report_input())).text.split())
 
 
 def test_content_is_checked(report_input: Build) -> None:

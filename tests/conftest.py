@@ -1,4 +1,4 @@
-"""Random selection problems on which every law must hold."""
+"""Builders shared by the tests of more than one folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from solvers import Problem
 
-DrawProblem = Callable[..., Problem]
+MakeProblem = Callable[..., Problem]
 
 
-@pytest.fixture
-def draw_problem() -> DrawProblem:
+@pytest.fixture(scope="session")
+def make_problem() -> MakeProblem:
     """Factory of seeded problems with every kind of evidence: clustered features, signals, map, text, grid."""
 
-    def draw(rows: int = 3, columns: int = 4, budget: int = 3, seed: int = 0, dim: int = 8, id: str = "") -> Problem:
+    def make(rows: int = 3, columns: int = 4, budget: int = 3, seed: int = 0, dim: int = 8, id: str = "") -> Problem:
         rng = np.random.default_rng(seed)
         n = rows * columns
         centres = rng.normal(size=(4, dim))
@@ -35,4 +35,4 @@ def draw_problem() -> DrawProblem:
             id=id,
         )
 
-    return draw
+    return make
