@@ -34,7 +34,7 @@ class Subject:
     @property
     def pruners(self) -> tuple[AbstractPruner, ...]:
         """Those that can run: what an answer needs is known on the benchmark's own grid only."""
-        return tuple(p for p in PRUNERS if "needed" not in p.needs or self.grid == self.task.needed_grid)
+        return tuple(p for p in PRUNERS if "needed" not in p.needs or self.task.needed_grid in (None, self.grid))
 
     @property
     def keeps(self) -> tuple[int, ...]:
@@ -67,7 +67,7 @@ def tokens_per_question(subject: Subject, samples: Sequence[Sample]) -> list[lis
         ):
             with torch.no_grad():
                 words = embedding(torch.tensor(prompt.after, device=subject.vlm.device))
-            needed = question.needed if subject.grid == subject.task.needed_grid else None
+            needed = question.needed if subject.task.needed_grid in (None, subject.grid) else None
             asked.append(replace(tokens, text=words.float().cpu().numpy(), needed=needed))
         found.append(asked)
     return found
