@@ -17,6 +17,7 @@ from analysis.pruning import AbstractPruner, VisualTokens, encode_images
 
 from .settings import PRUNERS, Settings
 
+
 @dataclass(frozen=True)
 class Subject:
     """A model on the first images of a benchmark, and the folder of unfinished work."""
