@@ -34,8 +34,9 @@ CAPTIONS: dict[str, Caption] = {
     "certified_gap": Caption(
         "selection",
         "Distance to the best possible selection, by proof",
-        "The gap is (upper bound − value) / |value|, averaged over images, with 95 % intervals. The bound is proven "
-        "for each image, so the true distance to the optimum is at most the one shown.",
+        "The gap is (upper bound − value) / |upper bound|, averaged over images, with 95 % intervals. The bound is "
+        "proven for each image, so the true distance to the optimum is at most the one shown. A log-determinant has no "
+        "natural zero: compare its gaps with each other only.",
     ),
     "accuracy_vs_budget": Caption(
         "accuracy",

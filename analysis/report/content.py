@@ -109,8 +109,9 @@ class ReportInput:
     quartiles
         Columns source, layer, quartile (1 to 4), estimate, low, high: shares in [0, 1].
     selection
-        Columns solver, kind ("rule", "solver", "exact" or "baseline"), objective, keep, value_ratio (value over upper
-        bound), gap (certified, relative), low, high (of the gap), seconds. Not finite where nothing is proven.
+        Columns solver, kind ("rule", "solver", "exact" or "baseline"), objective, keep, value, gap (certified,
+        as a share of the bound), low, high (of the gap), seconds. The gap is not finite where nothing is proven, the
+        value where the combination is not supported.
     accuracy
         Columns pruner, keep, task (a task or "mean"), estimate, low, high in [0, 1]. Pruner "none" is the full model,
         its `keep` the number of visual tokens.

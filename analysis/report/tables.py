@@ -124,7 +124,7 @@ def _accuracy(record: dict[str, float] | None) -> Cell:
 
 
 def selection_table(selection: pd.DataFrame, keep: int) -> Table:
-    """Share of the upper bound reached, certified gap and time: a row per solver or rule, columns per objective."""
+    """Value, certified gap and time: a row per solver or rule, columns per objective."""
     rows = selection[selection["keep"] == keep]
     objectives = [str(name) for name in rows["objective"].unique()]
     cells = _lookup(rows, ("solver", "objective"))
@@ -140,8 +140,10 @@ def selection_table(selection: pd.DataFrame, keep: int) -> Table:
         record = cells.get((solver, objective))
         if record is None:
             return [Cell("not run"), Cell(numbers.NOTHING), Cell(numbers.NOTHING)]
+        if not math.isfinite(record["value"]):
+            return [Cell("not supported"), Cell(numbers.NOTHING), Cell(numbers.NOTHING)]
         return [
-            Cell(numbers.percent(record["value_ratio"], 2) if math.isfinite(record["gap"]) else numbers.NOTHING),
+            Cell(numbers.significant(record["value"], 4)),
             Cell(
                 numbers.gap(record["gap"]),
                 numbers.gap_interval(record["low"], record["high"]),
@@ -153,7 +155,7 @@ def selection_table(selection: pd.DataFrame, keep: int) -> Table:
     return Table(
         f"Selections of {keep} tokens",
         "Solver or rule",
-        [Group(OBJECTIVE_NAMES.get(name, name), ["of bound, %", "gap, %", "time"]) for name in objectives],
+        [Group(OBJECTIVE_NAMES.get(name, name), ["value", "gap, %", "time"]) for name in objectives],
         [
             Row(
                 palette.look(str(solver)).label,
@@ -163,7 +165,8 @@ def selection_table(selection: pd.DataFrame, keep: int) -> Table:
             )
             for solver, kind in order.items()
         ],
-        "Rules and baselines are scored here by objectives that they may not have been made for. Bold: smallest gap.",
+        "Rules and baselines are scored here by objectives that they may not have been made for. Bold: smallest gap. "
+        "The reason of what is not supported is in tables/selection.csv.",
     )
 
 

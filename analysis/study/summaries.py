@@ -34,7 +34,6 @@ def selection_summary(rows: pd.DataFrame) -> pd.DataFrame:
                 "keep": keep,
                 "value": part["value"].mean(),
                 "upper_bound": part["upper_bound"].mean(),
-                "value_ratio": 1 - gap.estimate if gap else np.nan,
                 "gap": gap.estimate if gap else np.nan,
                 "low": gap.low if gap else np.nan,
                 "high": gap.high if gap else np.nan,

@@ -62,7 +62,7 @@ def selection_frame() -> pd.DataFrame:
             for keep in KEEPS:
                 g = np.inf if objective == "MaxMin" and kind == "baseline" else gap * factor * rng.uniform(0.8, 1.2)
                 rows.append((solver, kind, objective, keep, 1 / (1 + g), g, 0.8 * g, 1.2 * g, 10 ** rng.uniform(-4, 0)))
-    columns = ["solver", "kind", "objective", "keep", "value_ratio", "gap", "low", "high", "seconds"]
+    columns = ["solver", "kind", "objective", "keep", "value", "gap", "low", "high", "seconds"]
     return pd.DataFrame(rows, columns=columns)
 
 

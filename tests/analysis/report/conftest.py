@@ -32,8 +32,8 @@ def build(**changes: Any) -> ReportInput:
         ("Exact", "exact", "FacilityLocation", 4, 1.0, 0.0, 0.0, 0.0, 0.5),
         ("Greedy", "solver", "FacilityLocation", 4, 0.99, 0.0101, 0.008, 0.012, 0.002),
         ("vispruner", "rule", "FacilityLocation", 4, 0.9, 0.111, 0.09, 0.13, 1e-4),
-        ("Greedy", "solver", "MaxMin", 4, np.nan, np.inf, np.nan, np.nan, 0.001),
-        ("vispruner", "rule", "MaxMin", 4, np.nan, np.inf, np.nan, np.nan, 0.001),
+        ("Greedy", "solver", "MaxMin", 4, 0.25, np.inf, np.nan, np.nan, 0.001),
+        ("vispruner", "rule", "MaxMin", 4, np.nan, np.nan, np.nan, np.nan, np.nan),
     ]
     attention = [("vision CLS", 3, "effective_tokens", 4.0, 3.5, 4.5, 16.0),
                  ("text last token", 2, "effective_tokens", 9.0, 8.0, 10.0, 16.0)]  # fmt: skip
@@ -53,7 +53,7 @@ def build(**changes: Any) -> ReportInput:
         ),
         selection=pd.DataFrame(
             selection,
-            columns=["solver", "kind", "objective", "keep", "value_ratio", "gap", "low", "high", "seconds"],
+            columns=["solver", "kind", "objective", "keep", "value", "gap", "low", "high", "seconds"],
         ),
         accuracy=accuracy(),
         cost=pd.DataFrame(

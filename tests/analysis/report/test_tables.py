@@ -49,12 +49,13 @@ def test_tasks_end_with_the_mean(report_input: Build) -> None:
     assert [cell.text for cell in row(table, "VisPruner").cells] == ["60.0", "80.0", "70.0"]
 
 
-def test_selection_without_a_bound_or_a_run_says_so(report_input: Build) -> None:
+def test_selection_without_a_bound_a_run_or_support_says_so(report_input: Build) -> None:
     table = tables.selection_table(report_input().selection, 4)
     assert [group.title for group in table.groups] == ["Facility location", "Max-min distance"]
-    assert [cell.text for cell in row(table, "Exact").cells] == ["100.00", "0", "0.50 s", "not run", "–", "–"]
+    assert [cell.text for cell in row(table, "Exact").cells] == ["1.000", "0", "0.50 s", "not run", "–", "–"]
     greedy = row(table, "Greedy").cells
-    assert [cell.text for cell in greedy] == ["99.00", "1.0", "2 ms", "–", "no bound", "1 ms"]
+    assert [cell.text for cell in greedy] == ["0.9900", "1.0", "2 ms", "0.2500", "no bound", "1 ms"]
+    assert [cell.text for cell in row(table, "VisPruner").cells][3:] == ["not supported", "–", "–"]
     assert [r.cells[1].best for r in table.rows] == [True, False, False]
 
 
