@@ -11,8 +11,6 @@ from typing import Any
 
 import joblib
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .baselines import Random, TopK, UniformGrid
 from .bounds import upper_bound
@@ -23,6 +21,7 @@ from .names import identity
 from .objectives import AbstractObjective, FacilityLocation
 from .parts import Parts
 from .problem import Problem
+from .progress import progress_bar
 from .provenance import provenance
 from .published import PublishedRule
 from .rules import RULES
@@ -146,14 +145,7 @@ class _Cell:
 
 
 def _run_all(cells: list[_Cell], n_jobs: int, progress: bool) -> list[list[dict[str, Any]]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+    with progress_bar(progress) as bar:
         task = bar.add_task("solving", total=sum(1 for cell in cells for _ in cell.runs()))
         if n_jobs == 1:
             return [_run(cell, lambda: bar.advance(task)) for cell in cells]

@@ -11,10 +11,9 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 from PIL.Image import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from zarr.storage import StoreLike
 
+from solvers.progress import progress_bar
 from solvers.provenance import provenance
 
 from ..models import Vlm, fingerprint
@@ -87,7 +86,7 @@ def capture_dataset(
     if writer is not None and not resume:
         raise FileExistsError(f"{str(store)!r} holds a dump already: delete it, or pass resume=True")
     items = islice(_items(listed), images)
-    with _bar(progress) as bar:
+    with progress_bar(progress) as bar:
         task = bar.add_task("attention", total=images)
         if writer is not None:
             done = list(islice(items, writer.done))
@@ -146,14 +145,3 @@ def _attributes(vlm: Vlm) -> dict[str, Any]:
         "captured": CAPTURED,
         "provenance": provenance(),
     }
-
-
-def _bar(progress: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not progress,
-    )

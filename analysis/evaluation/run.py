@@ -7,11 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.models import Vlm, fingerprint
 from analysis.pruning.inputs import checked_policy
+from solvers.progress import progress_bar
 
 from .chunk import Chunk
 from .settings import Pruners, settings_of
@@ -94,7 +93,7 @@ def evaluate(
     settings = settings_of(vlm, benchmark, pruners, keeps, seeds, checked_policy(position_ids))
     results = ResultStore(store, _binding(vlm, benchmark, max_new_tokens))
     parts: list[list[str]] = [[] for _ in settings]
-    with _bar(progress) as bar:
+    with progress_bar(progress) as bar:
         job = bar.add_task("evaluating", total=(images or total) * len(settings))
         for start, samples in _chunks(benchmark, images or total):
             names = [setting.part(start, start + len(samples)) for setting in settings]
@@ -128,8 +127,3 @@ def _chunks(task: AbstractTask, images: int) -> Iterator[tuple[int, list[Sample]
     while chunk := list(islice(samples, IMAGES_PER_PART)):
         yield start, chunk
         start += len(chunk)
-
-
-def _bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not shown)

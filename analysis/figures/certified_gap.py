@@ -25,8 +25,8 @@ def certified_gap(selection: pd.DataFrame, *, keep: int | None = None) -> Figure
     Parameters
     ----------
     selection
-        Columns `frames.SELECTION`; `gap` is (upper bound - value) / |upper bound| averaged over images with the interval
-        `low` to `high`, not finite where nothing is proven.
+        Columns `frames.SELECTION`; `gap` is (upper bound - value) / |upper bound| averaged over images with the
+        interval `low` to `high`, not finite where nothing is proven.
     keep
         Budget to draw; None takes the lower median of the frame.
 
