@@ -6,6 +6,7 @@ card and the results of the README from them.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from solvers.provenance import provenance
 
 DATA = Path(__file__).parents[1]
 FULL = replace(DEFAULT, captured=200, problems=20, images=400)
+PICTURES = ("accuracy_vs_budget", "certified_gap")
 MEASURED = ("accuracy", "attention", "quartiles", "selection")
 LEAST = {"mean": 0.84, "text": 0.65, "tiny": 0.90, "attribute": 0.95}
 ABOVE_PRIOR = 0.10  # for every task but spatial, which is reported as it is
@@ -119,9 +121,11 @@ def readme_results(accuracy: str, selection: str, images: int, problems: int) ->
     return (
         f"Accuracy of `data/mini_llava` on the {images} test images of `data/mini_vqa`, all 576 visual tokens and four "
         f"pruners at 64, 95 % intervals over images:\n\n{accuracy}\n\n"
+        "![Mean accuracy against the number of visual tokens kept](data/measured/accuracy_vs_budget.png)\n\n"
         f"Certified gap of selections of 64 tokens, mean over {problems} images, as a share of a proven upper bound. "
         "Published rules were not made to maximise these objectives: the gap says how far their sets are from it.\n\n"
         f"{selection}\n\n"
+        "![Certified gaps of solvers and rules](data/measured/certified_gap.png)\n\n"
         "Both are written by `python -m data.make.gate`; all rows are in `data/measured`.\n"
     )
 
@@ -149,6 +153,8 @@ def main(
     vlm, rows = load(str(EMBEDDED)), pd.read_parquet(work / "accuracy.parquet")
     stamp = {"config_hash": vlm.config_hash, "task_checksum": MiniVqa().checksum, **provenance()}
     keep_tables(work / "tables", DATA / "measured", stamp)
+    for name in PICTURES:
+        shutil.copy(work / "figures" / f"{name}.png", DATA / "measured")
     table, priors = pd.read_csv(work / "tables" / "accuracy.csv"), majority_priors(rows)
     card = CARD.format(
         parameters=vlm.model.num_parameters(),
