@@ -50,9 +50,7 @@ class Schema(NamedTuple):
 
 ATTENTION = Schema("attention", ("source", "layer", "metric"), (*INTERVAL, "uniform"))
 QUARTILES = Schema("quartiles", ("source", "layer", "quartile"), INTERVAL)
-SELECTION = Schema(
-    "selection", ("solver", "objective", "keep"), ("kind", "value", "gap", "low", "high", "seconds")
-)
+SELECTION = Schema("selection", ("solver", "objective", "keep"), ("kind", "value", "gap", "low", "high", "seconds"))
 ACCURACY = Schema("accuracy", ("pruner", "keep", "task"), INTERVAL)
 COST = Schema("cost", ("pruner", "keep"), ("flops_ratio", "kv_ratio"))
 
