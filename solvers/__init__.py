@@ -2,9 +2,11 @@
 
 Problem         what is known about the tokens of one image, and how many may stay
 OBJECTIVES      what a selection is scored by
+Partition, ...  which selections are allowed: `solvers.constraints`
 SOLVERS         how a selection is found
 RULES           published selection rules, pure functions of arrays in `solvers.rules`
 Solution        what comes back: selection, value, upper bound, status
+theory          curvature, and which guarantee holds for a solver and why
 compare         every solver on every problem, as one table with certified gaps
 
 The tuples in capitals are the whole registry: a new objective or solver is one file and one entry.
@@ -12,23 +14,42 @@ The tuples in capitals are the whole registry: a new objective or solver is one 
 
 from __future__ import annotations
 
+from . import theory as theory
+from .baselines import FarthestFirst as FarthestFirst
 from .baselines import Random as Random
 from .baselines import TopK as TopK
 from .baselines import UniformGrid as UniformGrid
 from .compare import compare as compare
 from .compare import default_solvers as default_solvers
 from .constraints import Cardinality as Cardinality
+from .constraints import Conflict as Conflict
+from .constraints import Forced as Forced
+from .constraints import Partition as Partition
+from .constraints import WholeRows as WholeRows
 from .dpp import DppMap as DppMap
 from .dpp import KDpp as KDpp
 from .exact import BruteForce as BruteForce
 from .exact import Exact as Exact
 from .greedy import Greedy as Greedy
+from .greedy import LazyGreedy as LazyGreedy
+from .greedy import StochasticGreedy as StochasticGreedy
+from .greedy import ThresholdGreedy as ThresholdGreedy
+from .local_search import LocalSearch as LocalSearch
 from .objectives import OBJECTIVES as OBJECTIVES
 from .objectives import AbstractObjective as AbstractObjective
+from .objectives import CoveringRadius as CoveringRadius
 from .objectives import FacilityLocation as FacilityLocation
+from .objectives import GramLogDet as GramLogDet
+from .objectives import GraphCut as GraphCut
 from .objectives import LogDet as LogDet
 from .objectives import MaxMin as MaxMin
+from .objectives import MaxSum as MaxSum
+from .objectives import Mixture as Mixture
+from .objectives import MultimodalFacilityLocation as MultimodalFacilityLocation
+from .objectives import RelevanceMinusRedundancy as RelevanceMinusRedundancy
 from .objectives import Saliency as Saliency
+from .objectives import SaturatedCoverage as SaturatedCoverage
+from .objectives import WeightedFacilityLocation as WeightedFacilityLocation
 from .problem import Problem as Problem
 from .provenance import provenance as provenance
 from .published import PublishedRule as PublishedRule
@@ -44,7 +65,12 @@ SOLVERS: tuple[type[AbstractSolver], ...] = (
     TopK,
     Random,
     UniformGrid,
+    FarthestFirst,
     Greedy,
+    LazyGreedy,
+    StochasticGreedy,
+    ThresholdGreedy,
+    LocalSearch,
     DppMap,
     KDpp,
     Exact,

@@ -41,6 +41,18 @@ def frozen(array: npt.NDArray[AnyScalar]) -> npt.NDArray[AnyScalar]:
     return array
 
 
+def distinct_rows(rows: npt.NDArray[np.floating[Any]]) -> tuple[IntArray, IntArray]:
+    """Index of the first of each group of equal `rows` [token, ...], and the group of each row [token].
+
+    A matrix product may sum in another order at another place. If each distinct token enters it once, equal tokens get
+    equal rows and columns to the last bit.
+    """
+    seen: dict[bytes, int] = {}
+    first = [seen.setdefault(row.tobytes(), token) for token, row in enumerate(rows + 0.0)]  # no -0.0
+    distinct, copy_of = np.unique(first, return_inverse=True)
+    return distinct, copy_of
+
+
 def unit_rows(name: str, vectors: Float64Array) -> Float64Array:
     """`vectors` [token, dim] scaled to length one.
 

@@ -9,29 +9,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Float64Array, FloatArray, IntArray
-from .greedy import greedy_picks
+from .arrays import FloatArray, IntArray
+from .constraints import Forced, MatroidConstraint, Partition
+from .determinant_bounds import EPS as EPS
+from .determinant_bounds import factorisation as factorisation
+from .determinant_bounds import hadamard as hadamard
+from .determinant_bounds import spectral as spectral
+from .greedy import greedy_picks, matroid_greedy
 from .kernels.coverage import assign, covered, interchange
 from .kernels.dispersion import clique_cover_size
+from .kernels.gains import shared_radii
 from .kernels.lagrangian import SMALLEST_SCALE, Search, begin, descend
-from .objectives import AbstractObjective, FacilityLocation, LogDet, MaxMin, Saliency
+from .objectives import (
+    AbstractObjective,
+    CoveringRadius,
+    FacilityLocation,
+    GramLogDet,
+    GraphCut,
+    LogDet,
+    MaxMin,
+    MaxSum,
+    Mixture,
+    MultimodalFacilityLocation,
+    RelevanceMinusRedundancy,
+    Saliency,
+    SaturatedCoverage,
+    WeightedFacilityLocation,
+)
 from .objectives.facility_location import coverage, grid_step
+from .objectives.log_det import KernelLogDet
+from .objectives.pairwise import PairwiseObjective
 from .problem import Problem
+from .solution import Bound as Bound
 from .solution import Certificate
 from .solver import ROUNDING, checked_time_limit
-
-EPS = float(np.finfo(np.float64).eps)
-WORST_ROUNDING = 1e-3
-"""Largest relative rounding error of an eigenvalue with which the factorisation bound is still claimed."""
-
-
-class Bound(NamedTuple):
-    """An upper bound on the objective of every allowed selection."""
-
-    value: float
-    """The bound; inf where none is known."""
-    method: str
-    """Name of the method that proved it."""
 
 
 class LagrangianBound(NamedTuple):
@@ -68,6 +79,9 @@ def upper_bound(
 ) -> Bound:
     """Best bound that this package can prove at moderate cost, about half a second for 64 of 576 tokens.
 
+    Every constraint keeps exactly k tokens, so a bound on all selections of k tokens holds under each of them. Only
+    that of saliency looks at the constraint, and is exact under a partition or forced tokens.
+
     Parameters
     ----------
     problem, objective
@@ -83,7 +97,9 @@ def upper_bound(
     -------
     Bound
         Value and name of the method. Saliency: the k largest values, exact. Facility location: Lagrangian dual.
-        LogDet: factorisation, spectral or Hadamard bound, whichever is smallest. MaxMin: clique cover or clustering.
+        LogDet and GramLogDet: factorisation, spectral or Hadamard bound, whichever is smallest. MaxMin: clique cover or
+        clustering. CoveringRadius: packing. MaxSum, GraphCut, RelevanceMinusRedundancy: best partners. The other
+        coverage objectives: data-dependent along greedy. Mixture: sum of the bounds of its parts, or data-dependent.
         Other submodular objectives, subclasses of these included: the k largest gains of single tokens. Else inf.
 
     Raises
@@ -97,18 +113,36 @@ def upper_bound(
     reason = objective.supports(problem)
     if reason is not None:
         raise ValueError(f"no bound for {objective.name} on {problem.id}: {reason}")
-    deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
-    bound = Bound(math.inf, "none")
-    # Exactly this class: a subclass may value selections otherwise, and a proof about its parent is none about it.
-    method = METHODS.get(type(objective))
-    if method is not None:
-        bound = method(problem, objective, deadline)
-    elif objective.submodular:
-        bound = data_dependent(problem, objective)
+    bound = _bound(problem, objective, math.inf if time_limit is None else time.perf_counter() + time_limit)
     for value in values:
         if value > bound.value + ROUNDING * max(1.0, abs(value)):
             raise RuntimeError(f"the {bound.method} bound {bound.value!r} is below the value {value!r} of a selection")
     return bound
+
+
+def _bound(problem: Problem, objective: AbstractObjective[Any], deadline: float) -> Bound:
+    # Exactly this class: a subclass may value selections otherwise, and a proof about its parent is none about it.
+    method = METHODS.get(type(objective))
+    if method is not None:
+        return method(problem, objective, deadline)
+    return data_dependent(problem, objective) if objective.submodular else Bound(math.inf, "none")
+
+
+def greedy_bound(problem: Problem, objective: AbstractObjective[Any]) -> Bound:
+    """Smallest data-dependent bound over the empty set and, for monotone objectives, over every prefix of greedy."""
+    best = data_dependent(problem, objective)
+    if not objective.monotone:
+        return best
+    state, reached = objective.start(problem), 0.0
+    for size in range(1, problem.budget + 1):
+        gains = objective.gains(state)
+        token = int(np.argmax(gains))
+        reached += float(gains[token])
+        state = objective.add(state, token)
+        left = np.maximum(np.sort(objective.gains(state))[-problem.budget :], 0.0)
+        slack = size * EPS * abs(reached)  # of the running sum
+        best = min(best, Bound(reached + slack + math.fsum(left), best.method))
+    return best
 
 
 def data_dependent(problem: Problem, objective: AbstractObjective[Any], selected: Iterable[int] = ()) -> Bound:
@@ -134,8 +168,13 @@ def data_dependent(problem: Problem, objective: AbstractObjective[Any], selected
 
 
 def modular(problem: Problem, objective: Saliency) -> Bound:
-    """The k largest values: attained, hence the optimum."""
-    best = np.argsort(-problem.signal(objective.signal), kind="stable")[: problem.budget]
+    """The k largest values, among those that a matroid constraint allows: attained, hence the optimum."""
+    rule = problem.constraint
+    if type(rule) in (Partition, Forced):
+        assert isinstance(rule, MatroidConstraint)
+        best = matroid_greedy(problem, objective, rule)
+    else:
+        best = np.argsort(-problem.signal(objective.signal), kind="stable")[: problem.budget]
     return Bound(objective.value(problem, best), "k largest")
 
 
@@ -194,106 +233,9 @@ def _facility_location(problem: Problem, objective: FacilityLocation, deadline: 
     return Bound(lagrangian(problem, deadline=deadline).value, "Lagrangian dual")
 
 
-def spectral(problem: Problem, objective: LogDet) -> Bound:
-    """Sum of the k largest log eigenvalues of the kernel (Ko, Lee and Queyranne, 1995), by interlacing."""
-    values = np.linalg.eigvalsh(objective.kernel(problem))
-    # A computed eigenvalue is off by at most about n eps times the largest one, which matters near the ridge.
-    slack = problem.tokens * EPS * values[-1]
-    return Bound(math.fsum(np.log(np.maximum(values[-problem.budget :], 0.0) + slack)), "spectral")
-
-
-def hadamard(problem: Problem, objective: LogDet) -> Bound:
-    """Sum of the k largest log diagonal entries: a determinant is at most the product of its diagonal."""
-    diagonal = np.sort(np.diag(objective.kernel(problem)))[-problem.budget :]
-    return Bound(math.fsum(np.log(diagonal)), "Hadamard")
-
-
-def _log_det(problem: Problem, objective: LogDet, deadline: float) -> Bound:
+def _log_det(problem: Problem, objective: KernelLogDet, deadline: float) -> Bound:
     cheap = min(spectral(problem, objective), hadamard(problem, objective))
     return min(cheap, factorisation(problem, objective, deadline=deadline))
-
-
-def factorisation(problem: Problem, objective: LogDet, *, iterations: int = 16, deadline: float = math.inf) -> Bound:
-    """Factorisation bound of maximum-entropy sampling (Nikolov, 2015; Li and Xie, 2020, arXiv:2001.08537, Section 2).
-
-    For weights x in [0, 1] with sum k, the concave function phi(x) = Gamma_k(spectrum of diag(x)^1/2 L diag(x)^1/2)
-    equals log det L_S at the indicator of S. Its tangent at any x lies above it, so phi(x) + max over S of
-    gradient . (1_S - x) bounds every selection. Multiplicative steps x <- x gradient^3, rescaled, tighten it.
-
-    Parameters
-    ----------
-    problem, objective
-        What is to be bounded.
-    iterations
-        Number of weights tried; each costs one partial eigendecomposition [token, token].
-    deadline
-        Moment of `time.perf_counter` after which no further weights are tried.
-
-    Notes
-    -----
-    Where rounding drowns the smallest eigenvalues that count (a quality over many orders of magnitude and a budget that
-    reaches its lower end), no bound is claimed: the value is inf.
-    """
-    kernel, k = objective.kernel(problem), problem.budget
-    weights = np.full(problem.tokens, k / problem.tokens)
-    best = math.inf
-    for _ in range(iterations):
-        tangent = _tangent(kernel, weights, k)
-        if tangent is None:
-            break
-        reach = math.fsum(np.sort(tangent.gradient)[-k:]) - float(tangent.gradient @ weights)
-        best = min(best, tangent.value + tangent.slack + reach)
-        if best - tangent.value < 1e-4 * max(1.0, abs(best)) or time.perf_counter() > deadline:
-            break
-        weights = _capped(weights * tangent.gradient**3, k)
-    return Bound(best, "factorisation")
-
-
-class _Tangent(NamedTuple):
-    value: float
-    gradient: Float64Array
-    slack: float
-    """Bound on the rounding error of `value`: that of the smallest eigenvalue, in each of k logarithms."""
-
-
-def _tangent(kernel: Float64Array, weights: Float64Array, k: int) -> _Tangent | None:
-    """Gamma_k of the weighted kernel and its gradient [token], or None if rounding could be larger than either.
-
-    Gamma_k keeps the `large` leading eigenvalues and replaces the rest by k - large copies of their sum over k - large,
-    where `large` is the smallest number for which that mean is at least the next eigenvalue.
-    """
-    from scipy.linalg import eigh  # a third of a second to import
-
-    n = len(weights)
-    root = np.sqrt(weights)
-    weighted = root[:, None] * kernel * root
-    trace = float(np.trace(weighted))
-    values, vectors = eigh(weighted, subset_by_index=[n - k, n - 1], check_finite=False)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    means = (trace - np.concatenate([[0.0], np.cumsum(values)[:-1]])) / np.arange(k, 0, -1)
-    fits = means >= values
-    fits[-1] = True  # true in exact arithmetic, where the sum of the rest contains the k-th value
-    large = int(np.argmax(fits))
-    tail = float(max(means[large], values[large]))
-    # Eigenvalues are off by about n eps trace at most.
-    rounding = n * EPS * trace
-    if rounding > WORST_ROUNDING * tail:
-        return None
-    value = math.fsum(np.log(values[:large])) + (k - large) * math.log(tail)
-    loading = (kernel @ (root[:, None] * vectors[:, :large])) ** 2 / values[:large]
-    gradient = np.maximum(np.diag(kernel) / tail + loading @ (1.0 / values[:large] - 1.0 / tail), 0.0)
-    return _Tangent(value, gradient, k * rounding / tail)
-
-
-def _capped(weights: Float64Array, k: int) -> Float64Array:
-    """Non-negative `weights` scaled to sum k, with none above one."""
-    order = np.sort(weights)[::-1]
-    remaining = np.cumsum(order[::-1])[::-1]
-    for full in range(k):
-        scale = (k - full) / remaining[full]
-        if scale * order[full] <= 1.0:
-            return np.minimum(weights * scale, 1.0)
-    return np.minimum(weights / order[k - 1], 1.0)
 
 
 def clique_cover(problem: Problem, objective: MaxMin) -> Bound:
@@ -337,10 +279,64 @@ def _max_min(problem: Problem, objective: MaxMin, deadline: float) -> Bound:
     return min(clique_cover(problem, objective), clustering(problem, objective))
 
 
+def packing(problem: Problem, objective: CoveringRadius) -> Bound:
+    """No covering of k tokens has a radius below that of k + 1 tokens of which no two fit under one centre.
+
+    Two of them share a centre, whichever k are kept, and the smallest radius at which tokens a and b can share one is
+    min over centres j of max(d_aj, d_bj). The k + 1 tokens come from farthest-first on these radii, O(k n^2); no
+    triangle inequality is used, so any distance will do.
+    """
+    distances, k = objective.distances(problem), problem.budget
+    if k == problem.tokens:
+        return Bound(objective.reach(problem), "packing")
+    apart = np.full(problem.tokens, np.inf)
+    token, radius = int(np.argmax(distances.max(axis=1))), math.inf  # an outlying token, hard to cover with another
+    for _ in range(k):
+        shared_radii(distances, token, apart)
+        token = int(np.argmax(apart))
+        radius = float(apart[token])
+    return Bound(objective.reach(problem) - radius, "packing")
+
+
+def best_partners(problem: Problem, objective: PairwiseObjective) -> Bound:
+    """k largest of: the worth of a token plus half the worth of its k - 1 best partners. O(n^2)."""
+    others = objective.pairs(problem).copy()
+    np.fill_diagonal(others, -np.inf)
+    partners = np.sort(others, axis=1)[:, problem.tokens - (problem.budget - 1) :]
+    share = objective.linear(problem) + partners.sum(axis=1) / 2
+    return Bound(math.fsum(np.sort(share)[-problem.budget :]), "best partners")
+
+
+def _coverage(problem: Problem, objective: AbstractObjective[Any], deadline: float) -> Bound:
+    return greedy_bound(problem, objective)
+
+
+def _pairwise(problem: Problem, objective: PairwiseObjective, deadline: float) -> Bound:
+    bound = best_partners(problem, objective)
+    return min(bound, greedy_bound(problem, objective)) if objective.submodular else bound
+
+
+def _mixture(problem: Problem, objective: Mixture, deadline: float) -> Bound:
+    weighted = zip(objective.weights, objective.parts, strict=True)
+    total = math.fsum(weight * _bound(problem, part, deadline).value for weight, part in weighted)
+    bound = Bound(total, "sum of parts" if total < math.inf else "none")
+    known = all(type(part) in METHODS for part in objective.parts)
+    return min(bound, greedy_bound(problem, objective)) if known and objective.submodular else bound
+
+
 METHODS: dict[type[Any], Callable[[Problem, Any, float], Bound]] = {
     Saliency: lambda problem, objective, deadline: modular(problem, objective),
     FacilityLocation: _facility_location,
     LogDet: _log_det,
+    GramLogDet: _log_det,
     MaxMin: _max_min,
+    CoveringRadius: lambda problem, objective, deadline: packing(problem, objective),
+    WeightedFacilityLocation: _coverage,
+    MultimodalFacilityLocation: _coverage,
+    SaturatedCoverage: _coverage,
+    MaxSum: _pairwise,
+    GraphCut: _pairwise,
+    RelevanceMinusRedundancy: _pairwise,
+    Mixture: _mixture,
 }
 """Which function bounds which objective; a new method is one entry."""

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Float64Array, FloatArray, IntArray, finite, frozen, unit_rows
-from .constraints import Cardinality
+from .arrays import Float64Array, FloatArray, IntArray, distinct_rows, finite, frozen, unit_rows
+from .constraints import AbstractConstraint, Cardinality
 from .files import replacing
 from .names import nearest, unknown
 
@@ -61,7 +61,7 @@ class Problem:
     ------
     ValueError
         For NaN or infinite values, wrong shapes, a budget outside [1, n], zero rows under the cosine, entries above
-        1e150 under the dot product.
+        1e150 under the dot product, a constraint that no selection can keep.
     KeyError
         For an unknown metric.
     """
@@ -74,7 +74,7 @@ class Problem:
     groups: IntArray | None = None
     queries: FloatArray | None = None
     metric: str = "cosine"
-    constraint: Cardinality = field(default_factory=Cardinality)
+    constraint: AbstractConstraint = field(default_factory=Cardinality)
     id: str = ""
     _memo: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -89,7 +89,7 @@ class Problem:
         groups: npt.ArrayLike | None = None,
         queries: npt.ArrayLike | None = None,
         metric: str = "cosine",
-        constraint: Cardinality | None = None,
+        constraint: AbstractConstraint | None = None,
         id: str = "",
     ) -> Problem:
         """Problem over token features [token, dim]; the other parameters are those of the class.
@@ -122,7 +122,7 @@ class Problem:
         signals: Mapping[str, npt.ArrayLike] | None = None,
         grid: tuple[int, int] | None = None,
         groups: npt.ArrayLike | None = None,
-        constraint: Cardinality | None = None,
+        constraint: AbstractConstraint | None = None,
         id: str = "",
     ) -> Problem:
         """Problem over a symmetric similarity [token, token]; asymmetry up to 1e-6 of its scale is averaged out."""
@@ -152,7 +152,15 @@ class Problem:
             self._set("groups", _checked_groups(self.groups, n))
         if self.queries is not None:
             self._set("queries", _checked_queries(self.queries, self.features))
+        self._check_constraint()
         self._set("id", self.id or self.fingerprint[:12])
+
+    def _check_constraint(self) -> None:
+        if not isinstance(self.constraint, AbstractConstraint):
+            raise ValueError(f"`constraint` must be a constraint of `solvers.constraints`, got {self.constraint!r}")
+        reason = self.constraint.infeasible(self)
+        if reason is not None:
+            raise ValueError(f"the problem is infeasible under {self.constraint!r}: {reason}")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -181,10 +189,7 @@ class Problem:
         rows = self.features.astype(np.float64)
         if self.metric == "cosine":
             rows = unit_rows("features", rows)
-        # A matrix product may sum in another order at another place, so each distinct token enters it once.
-        seen: dict[bytes, int] = {}
-        first = [seen.setdefault(row.tobytes(), token) for token, row in enumerate(self.features + 0.0)]  # no -0.0
-        distinct, copy_of = np.unique(first, return_inverse=True)
+        distinct, copy_of = distinct_rows(self.features)
         gram = rows[distinct] @ rows[distinct].T
         gram = np.maximum(gram, gram.T)
         if self.metric == "cosine":

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .constraints import WholeRows
 from .names import nearest, unknown
 from .objectives.objective import AbstractObjective
 from .problem import Problem
@@ -90,6 +91,10 @@ class PublishedRule(AbstractSolver):
                     f"`budget` must be a multiple of it, got {problem.budget}"
                 )
         return None
+
+    def _refuses(self, problem: Problem) -> str | None:
+        whole = self.rule == "fopru_rows" and type(problem.constraint) is WholeRows
+        return None if whole else super()._refuses(problem)
 
     def _solve(
         self, problem: Problem, objective: AbstractObjective[Any], rng: np.random.Generator, time_limit: float | None

@@ -39,6 +39,15 @@ class TracePoint(NamedTuple):
     """Smallest proven bound so far."""
 
 
+class Bound(NamedTuple):
+    """An upper bound on the objective of every allowed selection."""
+
+    value: float
+    """The bound; inf where none is known."""
+    method: str
+    """Name of the method that proved it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """Lagrangian proof of an upper bound on facility location, checkable in one pass over the similarity.

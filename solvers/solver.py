@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .arrays import IntArray, frozen
+from .constraints import AbstractConstraint, Cardinality
 from .kernels import warm_up
 from .names import described
 from .objectives.objective import AbstractObjective
@@ -58,6 +59,9 @@ class AbstractSolver(ABC):
     deterministic: ClassVar[bool] = True
     """Whether the seed has no influence on the result."""
 
+    constraints: ClassVar[tuple[type[AbstractConstraint], ...]] = (Cardinality,)
+    """Constraints that its selections keep, exactly these classes."""
+
     @property
     def name(self) -> str:
         """Class name, with the hyper-parameters that are not at their defaults: "TopK(signal=relevance)"."""
@@ -65,7 +69,7 @@ class AbstractSolver(ABC):
 
     def supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
         """None if the solver can run, else a sentence with the reason."""
-        return objective.supports(problem) or self._supports(problem, objective)
+        return objective.supports(problem) or self._refuses(problem) or self._supports(problem, objective)
 
     def solve(
         self, problem: Problem, objective: AbstractObjective[Any], *, seed: int = 0, time_limit: float | None = None
@@ -103,7 +107,7 @@ class AbstractSolver(ABC):
         seconds = time.perf_counter() - started
 
         selected = frozen(np.asarray(outcome.selected, dtype=np.int64))
-        violation = problem.constraint.violation(selected, problem.tokens, problem.budget)
+        violation = problem.constraint.violation(selected, problem)
         if violation is not None:
             raise RuntimeError(f"{self.name} returned a selection that is not allowed: {violation}")
         value = objective.value(problem, selected)
@@ -120,6 +124,13 @@ class AbstractSolver(ABC):
             trace=outcome.trace,
             certificate=outcome.certificate,
         )
+
+    def _refuses(self, problem: Problem) -> str | None:
+        """Why the solver cannot keep the constraint of `problem`, or None if it can."""
+        if type(problem.constraint) in self.constraints:
+            return None
+        known = ", ".join(kind.__name__ for kind in self.constraints)
+        return f"{type(self).__name__} selects under {known} only, got the constraint {problem.constraint!r}"
 
     def _supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
         return None

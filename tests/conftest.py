@@ -6,8 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from solvers import Problem
+
+# The same examples in every run, and no time limit on one: a slow machine or an unlucky draw is not a failure.
+settings.register_profile("repository", derandomize=True, deadline=None)
+settings.load_profile("repository")
 
 MakeProblem = Callable[..., Problem]
 

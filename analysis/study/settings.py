@@ -81,5 +81,5 @@ class Settings:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
 
-DEFAULT = Settings(captured=64, problems=6, budget=64, seconds_per_solve=10.0, images=64)
+DEFAULT = Settings(captured=64, problems=6, budget=64, seconds_per_solve=5.0, images=64)
 FAST = Settings(captured=6, problems=1, budget=64, seconds_per_solve=2.0, images=4, shown=2)

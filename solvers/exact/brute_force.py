@@ -6,10 +6,11 @@ import itertools
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ..constraints import AbstractConstraint, Cardinality, Conflict, Forced, Partition, WholeRows
 from ..objectives.objective import AbstractObjective
 from ..problem import Problem
 from ..solution import Status
@@ -27,6 +28,7 @@ class BruteForce(AbstractSolver):
     """
 
     max_sets: int = 500_000
+    constraints: ClassVar[tuple[type[AbstractConstraint], ...]] = (Cardinality, Partition, Forced, WholeRows, Conflict)
 
     def __post_init__(self) -> None:
         if self.max_sets < 1:
@@ -44,13 +46,17 @@ class BruteForce(AbstractSolver):
         deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
         best: tuple[int, ...] = ()
         reached, valued, status = -math.inf, 0, Status.OPTIMAL
-        for selected in itertools.combinations(range(problem.tokens), problem.budget):
-            value = objective.value(problem, selected)
-            valued += 1
-            if value > reached:
-                best, reached = selected, value
-            if valued % 1024 == 0 and time.perf_counter() > deadline:
+        free = type(problem.constraint) is Cardinality
+        for visited, selected in enumerate(itertools.combinations(range(problem.tokens), problem.budget), start=1):
+            if free or problem.constraint.violation(np.array(selected), problem) is None:
+                value = objective.value(problem, selected)
+                valued += 1
+                if value > reached:
+                    best, reached = selected, value
+            if visited % 1024 == 0 and time.perf_counter() > deadline:
                 status = Status.TIME_LIMIT
                 break
+        if not best:
+            raise ValueError(f"no selection of {problem.id} keeps {problem.constraint!r}, or none was met in time")
         bound = reached if status is Status.OPTIMAL else math.inf
         return Outcome(np.array(best, dtype=np.int64), status, bound, valued)

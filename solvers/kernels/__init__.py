@@ -8,7 +8,10 @@ import numpy as np
 
 from .coverage import assign, cover, covered, interchange, total_gains
 from .determinant import extend_cholesky, greedy_map, log_elementary_symmetric
-from .dispersion import clique_cover_size
+from .determinant_search import search_determinants
+from .dispersion import clique_cover_size, farthest_first, smallest_distance
+from .gains import covering_radii, saturated_gains, serve, shared_radii
+from .independent_set import edge_clique_cover, relocate
 from .lagrangian import begin, descend
 
 
@@ -21,6 +24,10 @@ def warm_up() -> None:
     kernel.setflags(write=False)
     gains = total_gains(unit)
     cover(unit, np.zeros(2, np.float32), gains, 0)
+    saturated_gains(unit, np.zeros(2), np.zeros(2))
+    serve(kernel, np.zeros(2), np.zeros(2), 0)
+    covering_radii(kernel, np.zeros(2), np.zeros(2))
+    shared_radii(kernel, 0, np.zeros(2))
     one = np.zeros(1, np.int64)
     interchange(unit, one, 1)
     assign(unit, one)
@@ -29,4 +36,9 @@ def warm_up() -> None:
     extend_cholesky(kernel, np.empty((2, 2)), np.ones(2), np.zeros(2), 0, 0)
     greedy_map(kernel, np.zeros(2), 1)
     log_elementary_symmetric(np.zeros(2), 1)
+    search_determinants(np.eye(2), np.zeros(2), 1, 0.0, 1)
     clique_cover_size(kernel, 1.0, np.arange(2), 2)
+    farthest_first(kernel, 0, 1)
+    smallest_distance(kernel, one)
+    edge_clique_cover(kernel, 1.0)
+    relocate(kernel, one, 1, 0)

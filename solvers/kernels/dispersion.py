@@ -31,3 +31,33 @@ def clique_cover_size(distances: Float64Array, threshold: float, order: IntArray
         for other in range(n):
             fits[group, other] &= distances[token, other] < threshold
     return groups
+
+
+@fused
+def farthest_first(distances: Float64Array, first: int, budget: int) -> IntArray:
+    """Tokens [budget] in the order of the traversal from `first`; ties go to the lowest index."""
+    n = distances.shape[0]
+    nearest = distances[first].copy()
+    nearest[first] = -1.0
+    selected = np.empty(budget, np.int64)
+    selected[0] = first
+    for pick in range(1, budget):
+        token = 0
+        for i in range(n):
+            if nearest[i] > nearest[token]:
+                token = i
+        for i in range(n):
+            nearest[i] = min(nearest[i], distances[token, i])
+        nearest[token] = -1.0
+        selected[pick] = token
+    return selected
+
+
+@fused
+def smallest_distance(distances: Float64Array, selected: IntArray) -> float:
+    """Smallest distance between two of the `selected` tokens; inf for a single one."""
+    smallest = np.inf
+    for p in range(len(selected)):
+        for q in range(p):
+            smallest = min(smallest, distances[selected[p], selected[q]])
+    return smallest

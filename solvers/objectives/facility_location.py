@@ -42,6 +42,14 @@ def grid_step(values: npt.NDArray[np.floating[Any]]) -> float:
     return float(2.0 ** (np.ceil(np.log2(largest)) - GRID_BITS)) if largest > 0 else 1.0
 
 
+def scale_reason(problem: Problem) -> str | None:
+    """None if `coverage` is defined on `problem`, else a sentence with the reason."""
+    largest = float(problem.similarity.max())
+    if largest > 0 and not SCALES[0] <= largest <= SCALES[1]:
+        return f"the largest similarity must lie in [{SCALES[0]:g}, {SCALES[1]:g}], got {largest:g}"
+    return None
+
+
 def _fixed_point(values: Float64Array) -> FloatArray:
     step = grid_step(values)
     return frozen((np.round(values / step) * step).astype(np.float32))
@@ -68,10 +76,7 @@ class FacilityLocation(AbstractObjective[FacilityLocationState]):
     submodular: ClassVar[bool] = True
 
     def supports(self, problem: Problem) -> str | None:
-        largest = float(problem.similarity.max())
-        if largest > 0 and not SCALES[0] <= largest <= SCALES[1]:
-            return f"the largest similarity must lie in [{SCALES[0]:g}, {SCALES[1]:g}], got {largest:g}"
-        return None
+        return scale_reason(problem)
 
     def value(self, problem: Problem, selected: npt.ArrayLike) -> float:
         rows = coverage(problem)[np.asarray(selected, dtype=np.int64)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,7 +32,39 @@ class LogDetState:
 
 
 @dataclass(frozen=True)
-class LogDet(AbstractObjective[LogDetState]):
+class KernelLogDet(AbstractObjective[LogDetState]):
+    """f(S) = log det of a positive definite kernel restricted to S; gains by incremental Cholesky factorisation."""
+
+    @abstractmethod
+    def kernel(self, problem: Problem) -> Float64Array:
+        """Kernel [token, token], float64, read-only, cached on the problem."""
+
+    @abstractmethod
+    def floor(self, problem: Problem) -> Float64Array:
+        """Lower bound on the conditional variance of each token in exact arithmetic [token]."""
+
+    def start(self, problem: Problem) -> LogDetState:
+        kernel = self.kernel(problem)
+        variances = np.diag(kernel).copy()
+        # Rows are touched only as they are filled, so the square buffer costs what the picks need.
+        rows = np.empty_like(kernel)
+        return LogDetState(kernel, rows, variances, self.floor(problem), np.log(variances), 0)
+
+    def gains(self, state: LogDetState) -> Float64Array:
+        return state.gains
+
+    def add(self, state: LogDetState, token: int) -> LogDetState:
+        extend_cholesky(state.kernel, state.rows, state.variances, state.floor, state.count, token)
+        state.count += 1
+        selected = np.isneginf(state.gains)
+        state.gains = np.log(state.variances)
+        state.gains[selected] = -np.inf
+        state.gains[token] = -np.inf
+        return state
+
+
+@dataclass(frozen=True)
+class LogDet(KernelLogDet):
     """f(S) = log det of L restricted to S, with L = diag(q) (similarity + ridge I) diag(q); f of the empty set is 0.
 
     With a quality signal q this is the conditional DPP of CDPruner (Zhang et al., 2025, arXiv:2506.10967): relevance
@@ -111,22 +144,3 @@ class LogDet(AbstractObjective[LogDetState]):
         factor = np.linalg.cholesky(kept)
         # The quality is a factor of its own: inside, a wide range of it would cost the digits of the rest.
         return 2.0 * math.fsum([*np.log(np.diag(factor)), *np.log(self.quality(problem)[chosen])])
-
-    def start(self, problem: Problem) -> LogDetState:
-        kernel = self.kernel(problem)
-        variances = np.diag(kernel).copy()
-        # Rows are touched only as they are filled, so the square buffer costs what the picks need.
-        rows = np.empty_like(kernel)
-        return LogDetState(kernel, rows, variances, self.floor(problem), np.log(variances), 0)
-
-    def gains(self, state: LogDetState) -> Float64Array:
-        return state.gains
-
-    def add(self, state: LogDetState, token: int) -> LogDetState:
-        extend_cholesky(state.kernel, state.rows, state.variances, state.floor, state.count, token)
-        state.count += 1
-        selected = np.isneginf(state.gains)
-        state.gains = np.log(state.variances)
-        state.gains[selected] = -np.inf
-        state.gains[token] = -np.inf
-        return state

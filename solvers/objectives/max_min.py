@@ -11,9 +11,8 @@ import numpy.typing as npt
 from ..arrays import Float64Array, frozen
 from ..names import nearest
 from ..problem import Problem
+from .distances import DISTANCES, distances
 from .objective import AbstractObjective
-
-DISTANCES = ("cosine", "chord")
 
 
 @dataclass
@@ -51,15 +50,7 @@ class MaxMin(AbstractObjective[MaxMinState]):
 
     def distances(self, problem: Problem) -> Float64Array:
         """Distances [token, token], float64, read-only, cached on the problem."""
-        matrix: Float64Array = problem.cached(f"distances {self.distance}", lambda: self._distances(problem))
-        return matrix
-
-    def _distances(self, problem: Problem) -> Float64Array:
-        similarity = problem.similarity
-        size = np.diag(similarity)
-        half = np.maximum((size[:, None] + size) / 2 - similarity, 0.0)
-        np.fill_diagonal(half, 0.0)
-        return frozen(half if self.distance == "cosine" else np.sqrt(2.0 * half))
+        return distances(problem, self.distance)
 
     def isolation(self, problem: Problem) -> Float64Array:
         """Distance of each token to the nearest other one [token]; 0 if there is no other."""

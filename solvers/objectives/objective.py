@@ -19,7 +19,8 @@ State = TypeVar("State")
 class AbstractObjective(ABC, Generic[State]):
     """A set function to maximise. Subclasses are frozen dataclasses of parameters; they never see a solver.
 
-    `monotone` and `submodular` are facts that hold for every valid problem; False means that some problem breaks them.
+    `monotone` and `submodular` are facts that hold for every valid problem; False means that some problem breaks them,
+    or that it is not known. Where they depend on the parameters, an instance states them for itself.
     """
 
     monotone: ClassVar[bool]

@@ -7,7 +7,26 @@ import itertools
 import numpy as np
 import pytest
 
-from solvers import BruteForce, Certificate, FacilityLocation, Greedy, LogDet, MaxMin, Problem, Saliency, bounds
+from solvers import (
+    BruteForce,
+    Certificate,
+    CoveringRadius,
+    FacilityLocation,
+    GramLogDet,
+    GraphCut,
+    Greedy,
+    LogDet,
+    MaxMin,
+    MaxSum,
+    Mixture,
+    MultimodalFacilityLocation,
+    Problem,
+    RelevanceMinusRedundancy,
+    Saliency,
+    SaturatedCoverage,
+    WeightedFacilityLocation,
+    bounds,
+)
 from solvers.exact.facility_location import reduce
 from solvers.objectives.facility_location import coverage
 
@@ -88,6 +107,56 @@ def test_data_dependent_bound_refuses_objectives_it_is_wrong_for(make_problem):
         bounds.data_dependent(make_problem(), MaxMin())
     with pytest.raises(ValueError, match="needs a monotone submodular objective"):
         bounds.data_dependent(make_problem(), LogDet(), [0])
+
+
+FURTHER = {
+    WeightedFacilityLocation(): "data-dependent",
+    MultimodalFacilityLocation(): "data-dependent",
+    SaturatedCoverage(): "data-dependent",
+    GraphCut(): "best partners",
+    GraphCut(2.0): "best partners",
+    GramLogDet(): "factorisation",
+    MaxSum("chord"): "best partners",
+    CoveringRadius(): "packing",
+    RelevanceMinusRedundancy("relevance"): "best partners",
+    Mixture((MaxSum(), LogDet()), (1.0, 0.5)): "sum of parts",
+    Mixture(): "sum of parts",
+}
+
+
+@pytest.mark.parametrize(("objective", "method"), FURTHER.items(), ids=lambda item: getattr(item, "name", item))
+def test_bounds_of_further_objectives(objective, method, make_problem):
+    """Above the optimum at every budget, attained where everything is kept, and with a method that says which."""
+    methods = set()
+    for budget in (1, 2, 5, 11, 12):
+        for seed in range(4):
+            problem = make_problem(seed=seed, budget=budget)
+            best = BruteForce().solve(problem, objective).value
+            bound = bounds.upper_bound(problem, objective, values=[best])
+            assert bound.value >= best - 1e-12
+            assert np.isfinite(bound.value)
+            methods.add(bound.method)
+        if budget == 12:
+            assert bound.value == pytest.approx(best, rel=1e-6)
+    assert method in methods
+
+
+def test_mixtures_of_unbounded_parts_have_no_bound(make_problem):
+    class Bare(MaxMin):
+        """A subclass: proofs about its parent are none about it."""
+
+    bound = bounds.upper_bound(make_problem(), Mixture((Bare(), FacilityLocation())))
+    assert bound == (np.inf, "none")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_greedy_prefixes_tighten_the_data_dependent_bound(seed, make_problem):
+    problem = make_problem(rows=4, columns=6, budget=6, seed=seed)
+    objective = SaturatedCoverage(0.2)
+    picks = Greedy().solve(problem, objective).selected.tolist()
+    every = [bounds.data_dependent(problem, objective, picks[:size]).value for size in range(7)]
+    assert bounds.greedy_bound(problem, objective).value == pytest.approx(min(every))
+    assert min(every) < every[0]
 
 
 def test_upper_bound_names_its_method(make_problem):

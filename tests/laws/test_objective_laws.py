@@ -7,9 +7,41 @@ import itertools
 import numpy as np
 import pytest
 
-from solvers import OBJECTIVES, FacilityLocation, LogDet, MaxMin, Problem, Saliency
+from solvers import (
+    OBJECTIVES,
+    CoveringRadius,
+    FacilityLocation,
+    GramLogDet,
+    GraphCut,
+    LogDet,
+    MaxMin,
+    MaxSum,
+    Mixture,
+    MultimodalFacilityLocation,
+    Problem,
+    RelevanceMinusRedundancy,
+    Saliency,
+    SaturatedCoverage,
+    WeightedFacilityLocation,
+)
 
-INSTANCES = [kind() for kind in OBJECTIVES] + [MaxMin("chord"), LogDet("relevance"), LogDet(ridge=0.5)]
+INSTANCES = [kind() for kind in OBJECTIVES] + [
+    MaxMin("chord"),
+    LogDet("relevance"),
+    LogDet(ridge=0.5),
+    WeightedFacilityLocation("cls"),
+    MultimodalFacilityLocation(alpha=2.0, text_temperature=0.3),
+    SaturatedCoverage(0.6),
+    SaturatedCoverage(1.0),
+    GraphCut(1.0),
+    GraphCut(0.0),
+    GramLogDet(gamma=1.0),
+    MaxSum("chord"),
+    CoveringRadius("chord"),
+    RelevanceMinusRedundancy("relevance", 0.8),
+    Mixture((FacilityLocation(), GramLogDet(), GraphCut()), (1.0, 0.5, 0.25)),
+    Mixture((MaxMin(), Mixture((LogDet(), MaxSum()), (1.0, 0.3))), (2.0, 1.0)),
+]
 SEEDS = range(6)
 
 each_objective = pytest.mark.parametrize("objective", INSTANCES, ids=lambda objective: objective.name)
@@ -79,7 +111,18 @@ def test_declared_facts_hold(objective, fact, make_problem):
 
 @pytest.mark.parametrize(
     ("objective", "fact"),
-    [(Saliency(), "monotone"), (LogDet(), "monotone"), (MaxMin(), "monotone"), (MaxMin(), "submodular")],
+    [
+        (Saliency(), "monotone"),
+        (LogDet(), "monotone"),
+        (MaxMin(), "monotone"),
+        (MaxMin(), "submodular"),
+        (MaxSum(), "submodular"),
+        (CoveringRadius(), "submodular"),
+        (GraphCut(0.6), "monotone"),
+        (RelevanceMinusRedundancy(), "monotone"),
+        (Mixture((FacilityLocation(), MaxSum()), (1.0, 1.0)), "submodular"),
+        (Mixture((FacilityLocation(), LogDet()), (0.1, 1.0)), "monotone"),
+    ],
     ids=lambda item: getattr(item, "name", item),
 )
 def test_facts_not_declared_are_false_somewhere(objective, fact):

@@ -16,12 +16,14 @@ from solvers import (
     Exact,
     FacilityLocation,
     Greedy,
+    LazyGreedy,
     LogDet,
     MaxMin,
     Problem,
     PublishedRule,
     Saliency,
     Status,
+    ThresholdGreedy,
     TopK,
 )
 from solvers.bounds import upper_bound
@@ -39,8 +41,8 @@ each_objective = pytest.mark.parametrize("objective", OBJECTIVE_INSTANCES, ids=l
 def test_solutions_are_allowed_bounded_and_reproducible(solver, objective, seed, make_problem):
     problem = make_problem(seed=seed, budget=4)
     if solver.supports(problem, objective) is not None:
-        assert isinstance(solver, Exact)
-        with pytest.raises(ValueError, match="Exact has methods for Saliency and FacilityLocation"):
+        assert isinstance(solver, (Exact, LazyGreedy, ThresholdGreedy))
+        with pytest.raises(ValueError, match=r"Exact has methods for|needs a submodular objective"):
             solver.solve(problem, objective)
         return
     solution = solver.solve(problem, objective, seed=seed)
@@ -117,7 +119,8 @@ def test_dpp_map_equals_greedy_log_det(objective, seed, make_problem):
 @each_objective
 @pytest.mark.parametrize("solver", [Greedy(), DppMap(), TopK()], ids=lambda solver: solver.name)
 def test_ties_go_to_the_lowest_index(objective, solver):
-    problem = Problem.from_features(np.ones((9, 4)), 4, signals={"cls": np.ones(9)})
+    evidence = {"cls": np.ones(9), "relevance": np.ones(9), "text": np.ones((2, 4))}
+    problem = Problem.from_features(np.ones((9, 4)), 4, signals=evidence)
     assert solver.solve(problem, objective).selected.tolist() == [0, 1, 2, 3]
 
 

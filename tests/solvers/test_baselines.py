@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from solvers import FacilityLocation, Problem, Random, TopK, UniformGrid
+from solvers import FacilityLocation, FarthestFirst, Greedy, MaxMin, Problem, Random, TopK, UniformGrid
 from solvers.baselines import spread
 
 
@@ -38,3 +38,28 @@ def test_a_square_budget_makes_a_square_lattice():
     assert set(cells // 24) == set(cells % 24) == {1, 4, 7, 10, 13, 16, 19, 22}
     solution = UniformGrid().solve(Problem.from_features(np.eye(16), 4, grid=(4, 4)), FacilityLocation())
     assert solution.selected.tolist() == [5, 7, 13, 15]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_farthest_first_is_greedy_max_min_under_any_objective(seed, make_problem):
+    problem = make_problem(rows=5, columns=6, budget=9, seed=seed)
+    expected = Greedy().solve(problem, MaxMin()).selected.tolist()
+    for objective in (MaxMin(), MaxMin("chord"), FacilityLocation()):
+        assert FarthestFirst().solve(problem, objective).selected.tolist() == expected
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_farthest_first_starts_where_it_is_told(first, make_problem):
+    problem = make_problem(budget=3)
+    selected = FarthestFirst(first).solve(problem, MaxMin()).selected.tolist()
+    distances = MaxMin().distances(problem)
+    assert selected[0] == first
+    assert selected[1] == np.argmax(distances[first])
+    assert selected[2] == np.argmax(np.minimum(distances[first], distances[selected[1]]))
+
+
+def test_farthest_first_checks_its_first_token(make_problem):
+    with pytest.raises(ValueError, match=r"`first` must be in \[0, 11\], got 12"):
+        FarthestFirst(12).solve(make_problem(), MaxMin())
+    with pytest.raises(ValueError, match="`first` must be a token index or None, got -1"):
+        FarthestFirst(-1)

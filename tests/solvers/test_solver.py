@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from solvers import (
+    OBJECTIVES,
     AbstractObjective,
     AbstractSolver,
     BruteForce,
@@ -17,6 +18,7 @@ from solvers import (
     Greedy,
     LogDet,
     MaxMin,
+    Mixture,
     Problem,
     PublishedRule,
     Random,
@@ -51,7 +53,7 @@ def test_time_limit_is_checked(limit, make_problem):
         (TopK("attention_map"), FacilityLocation(), "must have one value per token"),
         (Greedy(), Saliency("nothing like it"), "unknown signal 'nothing like it'; known: attention_map, cls"),
         (Greedy(), LogDet("signed"), "signal 'signed' must be positive to be a quality, got a minimum of -1"),
-        (Exact(), MaxMin(), "Exact has methods for Saliency and FacilityLocation, got MaxMin"),
+        (Exact(), Mixture(), "Exact has methods for Saliency, FacilityLocation, LogDet, MaxMin, got Mixture"),
         (BruteForce(max_sets=219), FacilityLocation(), "3 of 12 tokens make 220 selections, more than 219"),
         (PublishedRule("fopru_rows"), FacilityLocation(), "keeps whole rows of 4 tokens; `budget` .* got 3"),
     ],
@@ -166,18 +168,25 @@ def test_the_frame_scores_the_selection(make_problem):
     assert "no bound" in solution.summary()
 
 
+KERNELS = (
+    kernels.coverage,
+    kernels.determinant,
+    kernels.determinant_search,
+    kernels.dispersion,
+    kernels.gains,
+    kernels.independent_set,
+    kernels.lagrangian,
+)
+
+
 def test_nothing_is_compiled_inside_the_timed_region(make_problem):
     kernels.warm_up()
-    loops = [
-        item
-        for module in (kernels.coverage, kernels.determinant, kernels.dispersion, kernels.lagrangian)
-        for item in vars(module).values()
-        if hasattr(item, "signatures")
-    ]
+    loops = [item for module in KERNELS for item in vars(module).values() if hasattr(item, "signatures")]
     before = {loop: list(loop.signatures) for loop in loops}
     assert len(loops) >= 10
     problem = make_problem()
-    for objective in (FacilityLocation(), LogDet(), MaxMin()):
+    scored = [kind() for kind in OBJECTIVES]
+    for objective in scored:
         for solver in (Greedy(), Exact(), *(kind() for kind in (TopK, Random))):
             if solver.supports(problem, objective) is None:
                 solver.solve(problem, objective)
@@ -186,7 +195,7 @@ def test_nothing_is_compiled_inside_the_timed_region(make_problem):
 
     for solver in (DppMap(), KDpp()):
         solver.solve(problem, LogDet())
-    for objective in (FacilityLocation(), LogDet(), MaxMin()):
+    for objective in scored:
         upper_bound(problem, objective)
     assert {loop: list(loop.signatures) for loop in loops} == before
 
@@ -260,7 +269,8 @@ class Half(FacilityLocation):
 
 def test_subclasses_inherit_no_proof(make_problem):
     problem = make_problem()
-    assert Exact().supports(problem, Half()).startswith("Exact has methods for Saliency and FacilityLocation, got Half")
+    reason = Exact().supports(problem, Half())
+    assert reason.startswith("Exact has methods for Saliency, FacilityLocation, LogDet, MaxMin, got Half")
     assert compare(problem, [Greedy()], Half(), progress=False).frame["bound_method"][0] == "data-dependent"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from solvers.rules import greedyprune
@@ -82,7 +82,6 @@ def slow_greedyprune(features, text, keep, threshold, fill):
     threshold=st.floats(-1, 1),
     fill=st.booleans(),
 )
-@settings(deadline=None)
 def test_agrees_with_the_slow_oracle(seed, tokens, share, threshold, fill):
     rng = np.random.default_rng(seed)
     features, text = rng.normal(size=(tokens, 4)), rng.normal(size=4)

@@ -197,7 +197,7 @@ def test_slow_oracle_takes_the_golden_number_of_rounds(golden, golden_inputs):
 
 
 @given(seed=st.integers(0, 10**6), tokens=st.integers(1, 34), share=st.floats(0, 1), ratio=st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_agrees_with_the_slow_oracle_for_any_budget_and_parity(seed, tokens, share, ratio):
     rng = np.random.default_rng(seed)
     features, attention = rng.normal(size=(tokens, 5)), rng.random(tokens)
