@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.figures import frames
 from analysis.metrics import bootstrap_interval
-from solvers import RULES
+from solvers import RULES, Status
 
 EXACT = {"Exact", "BruteForce"}
 BASELINES = {"Random", "UniformGrid", "TopK", "KDpp"}
@@ -39,7 +39,8 @@ def selection_summary(rows: pd.DataFrame) -> pd.DataFrame:
                 "high": gap.high if gap else np.nan,
                 "seconds": part["seconds"].mean(),
                 "problems": part["problem"].nunique(),
-                "status": part["status"].iloc[0],
+                "proven": int((part["status"] == Status.OPTIMAL.label).sum()),
+                "status": ", ".join(sorted(part["status"].unique())),
                 "reason": part["reason"].iloc[0],
             }
         )

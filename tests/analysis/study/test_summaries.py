@@ -15,7 +15,7 @@ def selection_rows():
     return pd.DataFrame(
         [
             row | {"solver": "Greedy", "problem": "a", "value": 8.0, "upper_bound": 10.0},
-            row | {"solver": "Greedy", "problem": "b", "value": -6.0, "upper_bound": -5.0},
+            row | {"solver": "Greedy", "problem": "b", "value": -6.0, "upper_bound": -5.0, "status": "optimal"},
             row | {"solver": "fopru_rows", "problem": "a", "value": np.nan, "upper_bound": 10.0, "reason": "rows"},
             row | {"solver": "fopru_rows", "problem": "b", "value": np.nan, "upper_bound": -5.0, "reason": "rows"},
         ]
@@ -26,6 +26,7 @@ def test_gap_is_the_mean_share_of_the_bound_also_for_negative_values():
     table = selection_summary(selection_rows()).set_index("solver")
     assert table.loc["Greedy", "gap"] == pytest.approx((2 / 10 + 1 / 5) / 2)
     assert table.loc["Greedy", ["value", "upper_bound", "problems"]].tolist() == [1.0, 2.5, 2]
+    assert table.loc["Greedy", ["proven", "status"]].tolist() == [1, "feasible, optimal"]
     assert table.loc["Greedy", "low"] <= table.loc["Greedy", "gap"] <= table.loc["Greedy", "high"]
 
 
