@@ -66,7 +66,7 @@ def factorisation(
         best = min(best, tangent.value + tangent.slack + reach)
         if best - tangent.value < 1e-4 * max(1.0, abs(best)) or time.perf_counter() > deadline:
             break
-        weights = _capped(weights * tangent.gradient**3, k)
+        weights = capped(weights * tangent.gradient**3, k)
     return Bound(best, "factorisation")
 
 
@@ -106,12 +106,14 @@ def _tangent(kernel: Float64Array, weights: Float64Array, k: int) -> _Tangent | 
     return _Tangent(value, gradient, k * rounding / tail)
 
 
-def _capped(weights: Float64Array, k: int) -> Float64Array:
-    """Non-negative `weights` scaled to sum k, with none above one."""
+def capped(weights: Float64Array, k: int) -> Float64Array:
+    """Non-negative `weights` scaled to sum k, with none above one; even ones where fewer than k are positive."""
     order = np.sort(weights)[::-1]
     remaining = np.cumsum(order[::-1])[::-1]
     for full in range(k):
+        if remaining[full] <= 0:
+            break
         scale = (k - full) / remaining[full]
         if scale * order[full] <= 1.0:
             return np.minimum(weights * scale, 1.0)
-    return np.minimum(weights / order[k - 1], 1.0)
+    return np.full(len(weights), k / len(weights))

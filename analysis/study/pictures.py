@@ -10,8 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from analysis import figures
-from analysis.evaluation import Question
-from analysis.figures import Figure
+from analysis.figures import Figure, frames
 from analysis.pruning import VisualTokens
 from analysis.report import ExplorerImage, ExplorerQuestion
 
@@ -62,15 +61,16 @@ def draw(
 ) -> dict[str, Figure]:
     """Every figure by name."""
     first = subject.samples(1)[0]
+    asked = first.questions[0]
     picture, shown = explorer[0], _telling(explorer[0])
-    keep = sorted(subject.keeps)[len(subject.keeps) // 2 - 1] if len(subject.keeps) > 1 else subject.keeps[0]
+    keep = frames.chosen_budget(tables["accuracy"], None, "accuracy")
     kept = {name: tokens for (name, budget), tokens in shown.kept.items() if budget == keep}
     notes = {name: answer for (name, budget), answer in shown.predictions.items() if budget == keep}
     return {
         "dispersion": figures.dispersion(tables["attention"]),
         "shift": figures.shift(tables["quartiles"]),
         "attention_maps": figures.attention_maps(
-            first.image, attention_maps_of(subject, dump), title=_title(first.questions[0])
+            first.image, attention_maps_of(dump, subject.grid), title=f"{asked.question} {asked.answer}"
         ),
         "certified_gap": figures.certified_gap(tables["selection"]),
         "accuracy_vs_budget": figures.accuracy_vs_budget(tables["accuracy"]),
@@ -92,23 +92,17 @@ def _telling(image: ExplorerImage) -> ExplorerQuestion:
     return min(image.questions, key=lambda question: ranks.get(question.task, len(ranks)))
 
 
-def _title(question: Question) -> str:
-    return f"{question.question} {question.answer}"
-
-
-def attention_maps_of(subject: Subject, dump: xr.Dataset) -> dict[str, Any]:
+def attention_maps_of(dump: xr.Dataset, grid: tuple[int, int]) -> dict[str, Any]:
     """Head means of the first captured image [row, col]: CLS at the feature layer, last token in every text layer."""
-    rows, cols = subject.grid
     first = dump.isel(image=0)
     maps = {}
     if "cls" in dump:
-        layer = subject.vlm.adapter.feature_layer(subject.vlm.model)
-        cls = first["cls"].isel(vision_layer=layer).mean("vision_head")
-        maps[f"vision CLS, layer {dump.sizes['vision_layer'] + layer + 1 if layer < 0 else layer + 1}"] = cls
+        layer = int(dump.attrs["feature_layer"])  # counted from 1
+        maps[f"vision CLS, layer {layer}"] = first["cls"].isel(vision_layer=layer - 1).mean("vision_head")
     last = first["last"].mean("head")
     for layer in range(dump.sizes["layer"]):
         maps[f"last token, layer {layer + 1}"] = last.isel(layer=layer)
-    return {title: weights.to_numpy().reshape(rows, cols) for title, weights in maps.items()}
+    return {title: weights.to_numpy().reshape(grid) for title, weights in maps.items()}
 
 
 def save_all(drawn: Mapping[str, Figure], folder: Path) -> dict[str, Path]:

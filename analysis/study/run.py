@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from solvers.files import replacing
 from solvers.provenance import provenance
 
 from . import pictures, stages, summaries
-from .settings import DEFAULT, Settings
+from .settings import DEFAULT, FAST, Settings
 from .subject import Subject
 
 T = TypeVar("T")
@@ -42,7 +43,10 @@ class _Clock:
     def run(self, name: str, work: Callable[[], T], detail: Callable[[T], str] = lambda _: "") -> T:
         console.print(f"[{len(self.stages) + 1}/{STAGES}] {name}", markup=False)
         start = time.perf_counter()
-        result = work()
+        try:
+            result = work()
+        except (OSError, ValueError) as error:  # damaged or foreign files, inputs that cannot be used: a sentence each
+            raise StudyError(f"{name}: {error}") from error
         self.stages.append(Stage(name, time.perf_counter() - start, detail(result)))
         return result
 
@@ -71,7 +75,7 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
     Raises
     ------
     StudyError
-        If the model cannot be loaded, or the folder cannot be written.
+        If the model cannot be loaded, the folder cannot be written, or a file of an earlier run is damaged.
     """
     folder = Path(out)
     clock = _Clock()
@@ -152,8 +156,6 @@ def _missing_provenance(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _command(model: str | None, folder: Path, settings: Settings) -> str:
-    from .settings import FAST
-
     parts = ["prunescope study"]
     if settings.with_images(FAST.images) == FAST.with_images(FAST.images):
         parts.append("--fast")
@@ -161,9 +163,9 @@ def _command(model: str | None, folder: Path, settings: Settings) -> str:
     if settings.images != base.images:
         parts.append(f"--images {settings.images}")
     if os.fspath(folder) != "out":
-        parts.append(f"--out {folder}")
+        parts.append(f"--out {shlex.quote(str(folder))}")
     if model is not None:
-        parts.append(f"--model {model}")
+        parts.append(f"--model {shlex.quote(model)}")
     return " ".join(parts)
 
 

@@ -2,7 +2,8 @@
 
 The folder is a stock one: `AutoProcessor` and `LlavaForConditionalGeneration` load it offline. Weights are stored as
 float16. The exported folder is loaded again and must answer as the packed training forward does before it replaces
-an older one. What the run did, phase by phase, goes to `measured/training.csv` beside it.
+an older one. The log of the run and its phases go to `measured/training.jsonl` and
+`measured/training.csv` beside it.
 """
 
 from __future__ import annotations
@@ -133,6 +134,7 @@ def main(
     if log.exists():
         measured = folder.parent / "measured"
         measured.mkdir(exist_ok=True)
+        shutil.copy(log, measured / "training.jsonl")
         phase_table(log).to_csv(measured / "training.csv", index=False)
     size = sum(file.stat().st_size for file in folder.iterdir())
     typer.echo(

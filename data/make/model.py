@@ -15,6 +15,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
 )
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from .batches import IGNORE, KINDS, TOTALS, Batch
 from .scene import GRID, PATCH
@@ -77,8 +78,6 @@ def _sdpa_in_float32(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
     """Stock SDPA attention kept in float32 under autocast: on a CPU its float32 kernel is the faster one."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     with torch.autocast(query.device.type, enabled=False):
         out, weights = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **options)
     return out.to(query.dtype), weights

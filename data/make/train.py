@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -147,8 +148,6 @@ def save_checkpoint(path: Path, trainee: Trainee, optimiser: Optimiser, progress
 
 
 def load_checkpoint(path: Path, trainee: Trainee, optimiser: Optimiser | None = None) -> Progress:
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         progress = Progress(**json.loads(file.metadata()["progress"]))
     tensors = load_file(path)
@@ -266,9 +265,10 @@ class Trainer:
         stream = batches(self.recipe, self.progress.phase, self.progress.step)
         while self.progress.spent < phase.minutes * 60:
             batch = next(stream).to(self.device)
-            if self.device.type == "cpu" and first + self.progress.spent - tuned > 240:
-                torch.set_num_threads(fastest_threads(self.trainee, batch, phase.weights))
-                tuned = first + self.progress.spent
+            if self.device.type == "cpu" and time.monotonic() - tuned > 240:
+                with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):  # the step as it will be run
+                    torch.set_num_threads(fastest_threads(self.trainee, batch, phase.weights))
+                tuned = time.monotonic()
             self._step(phase, batch)
             now = time.monotonic()
             self.progress.spent = resumed_at + now - first

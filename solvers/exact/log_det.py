@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import eigh, solve_triangular
 
 from ..arrays import Float64Array, IntArray
+from ..determinant_bounds import EPS, WORST_ROUNDING, capped
 from ..kernels.determinant_search import search_determinants
 from ..local_search import LocalSearch
 from ..objectives import LogDet
@@ -21,10 +22,6 @@ from ..solver import Outcome
 
 TOLERANCE = 1e-6
 """Gap, in nats, at which a selection counts as optimal."""
-
-EPS = float(np.finfo(np.float64).eps)
-WORST_ROUNDING = 1e-3
-"""Largest relative rounding error of an eigenvalue with which a factorisation bound is still claimed."""
 
 ROOT_ITERATIONS, NODE_ITERATIONS = 40, 6
 """Weights tried for the factorisation bound of all selections, and of those below a node."""
@@ -171,7 +168,7 @@ def _bounded(
     if found.finished:
         return None
     weights = np.maximum(weights, 1e-6)
-    modular = _hadamard(conditional, base, _capped(weights, size))
+    modular = _hadamard(conditional, base, capped(weights, size))
     tangent = _factorisation(search, conditional, base, size, modular.weights, NODE_ITERATIONS)
     if tangent is not None and tangent.bound(size) < modular.bound(size):
         modular = tangent
@@ -218,7 +215,7 @@ def _factorisation(
             best, reached = tangent, bound
         if reached <= search.threshold:
             break
-        weights = _capped(weights * tangent.gains**2, size)
+        weights = capped(weights * tangent.gains**2, size)
     return best
 
 
@@ -248,16 +245,3 @@ def _tangent(kernel: Float64Array, psi: float, weights: Float64Array, size: int,
     slope = loading @ (1.0 / (values[:large] + psi) - 1.0 / tail)
     gains = np.maximum(np.diag(shifted) / tail + slope, 0.0)
     return _Modular(value - float(gains @ weights), gains, weights)
-
-
-def _capped(weights: Float64Array, size: int) -> Float64Array:
-    """Non-negative `weights` scaled to sum `size`, with none above one."""
-    order = np.sort(weights)[::-1]
-    remaining = np.cumsum(order[::-1])[::-1]
-    for full in range(size):
-        if remaining[full] <= 0:
-            break
-        scale = (size - full) / remaining[full]
-        if scale * order[full] <= 1.0:
-            return np.minimum(weights * scale, 1.0)
-    return np.full(len(weights), size / len(weights))

@@ -1,6 +1,7 @@
 """The command, as a stranger runs it: in a process of its own, killed, resumed, misused."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,17 @@ def test_report_is_complete_and_names_no_machine_path(killed_and_resumed):
     for word in ("VisPruner", "Facility location", "prunescope study --fast", "data/mini_llava"):
         assert word in page
     assert os.getcwd() not in page
+
+
+def test_a_damaged_result_is_named_in_a_sentence(killed_and_resumed, tmp_path):
+    again = shutil.copytree(killed_and_resumed[0], tmp_path / "out")
+    part = min(again.glob("work/*/accuracy/*/*.parquet"))
+    part.write_bytes(b"PAR1 and then nothing")
+    failed = prunescope("--out", str(again), check=False)
+    assert failed.returncode == 2
+    assert f"prunescope study: accuracy: {part} cannot be read" in failed.stderr
+    assert "delete it to have it computed again" in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 def test_missing_model_folder_is_refused_in_a_sentence(tmp_path):
