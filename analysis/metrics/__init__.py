@@ -1,10 +1,17 @@
-"""What attention rows look like: how concentrated (dispersion), where along the sequence (shift), how sure (stats).
+"""What attention rows look like: how concentrated (dispersion), where along the sequence (shift), how alike two of them
+are (agreement), how sure that is (stats, paired).
 
 Metrics are pure functions of arrays; none opens a file or knows a model. METRICS is the whole registry.
 """
 
 from __future__ import annotations
 
+from .agreement import jaccard as jaccard
+from .agreement import jaccard_at_k as jaccard_at_k
+from .agreement import js_between as js_between
+from .agreement import rank_biased_overlap as rank_biased_overlap
+from .agreement import spearman as spearman
+from .agreement import wasserstein_between as wasserstein_between
 from .dispersion import SHARES as SHARES
 from .dispersion import effective_tokens as effective_tokens
 from .dispersion import entropy as entropy
@@ -22,6 +29,9 @@ from .measure import metric as metric
 from .measure import profile as profile
 from .measure import quartile_shares as quartile_shares
 from .measure import summarise as summarise
+from .paired import PairedTest as PairedTest
+from .paired import corrected as corrected
+from .paired import paired_test as paired_test
 from .shift import centroid as centroid
 from .shift import js_to_uniform as js_to_uniform
 from .shift import mean_index as mean_index

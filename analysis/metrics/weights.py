@@ -80,6 +80,77 @@ def _over_dimension(
     return result.assign_coords({part: list(labels)}) if part else result
 
 
+def over_token_pairs(core: Core, first: Weights, second: Weights, dim: str, **options: Any) -> Any:
+    """Apply `core` to two arrays of weights, each normalised as by `over_tokens`, row by row.
+
+    Parameters
+    ----------
+    core
+        Function of two arrays [..., token] of probabilities that broadcast; its result has the token axis dropped.
+    first, second
+        Arrays [..., token] that broadcast, or DataArrays with the dimension `dim`: their other dimensions are matched
+        by name, and those that only one of them has are crossed. Dask arrays stay lazy.
+    dim
+        Name of the token dimension of a DataArray; without meaning for arrays, whose last axis is taken.
+    options
+        Passed on to `core`.
+
+    Raises
+    ------
+    ValueError
+        As for `over_tokens`; for different numbers of tokens; for a DataArray beside an array of another kind.
+    """
+
+    pair: tuple[Any, Any] = (first, second)
+    labelled = [isinstance(weights, xr.DataArray) for weights in pair]
+    if any(labelled) != all(labelled):
+        raise ValueError("both weights must be labelled (DataArray) or neither, got one of each")
+    if not any(labelled):
+        if any(np.ndim(weights) == 0 for weights in pair):
+            raise ValueError("`weights` must have a token axis, got a single number")
+        lazy = any(isinstance(weights, dask.array.Array) for weights in pair)
+        pair = (_named(pair[0], dim), _named(pair[1], dim))
+        result = _over_dimension_pairs(core, pair, dim, options).data
+        return result if lazy else np.asarray(result)
+    return _over_dimension_pairs(core, pair, dim, options)
+
+
+def _named(weights: Any, dim: str) -> xr.DataArray:
+    """`weights` with dimension names that broadcast as its axes do; an axis of length 1 has none."""
+    array = weights if isinstance(weights, dask.array.Array) else np.asarray(weights)
+    names = [*(f"axis_{axis}" for axis in range(array.ndim - 1, 0, -1)), dim]
+    single = {name: 0 for name, size in zip(names[:-1], array.shape, strict=False) if size == 1}
+    return xr.DataArray(array, dims=names).isel(single)
+
+
+def _over_dimension_pairs(
+    core: Core, pair: tuple[xr.DataArray, xr.DataArray], dim: str, options: dict[str, Any]
+) -> xr.DataArray:
+    for weights in pair:
+        if dim not in weights.dims:
+            raise ValueError(f"`weights` must have the dimension {dim!r}, got dimensions {tuple(weights.dims)}")
+    tokens = [weights.sizes[dim] for weights in pair]
+    if tokens[0] != tokens[1]:
+        raise ValueError(f"both weights must have equally many tokens, got {tokens[0]} and {tokens[1]}")
+
+    def on_blocks(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Float64Array:
+        return core(probabilities(one), probabilities(other), **options)
+
+    one, other = (weights if weights.chunks is None else weights.chunk({dim: -1}) for weights in pair)
+    if one.chunks is not None and other.chunks is not None:
+        other = other.chunk({name: sizes for name, sizes in one.chunksizes.items() if name in other.dims})
+    result: xr.DataArray = xr.apply_ufunc(
+        on_blocks,
+        one,
+        other,
+        input_core_dims=[[dim], [dim]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        keep_attrs=True,
+    )
+    return result
+
+
 def probabilities(weights: npt.NDArray[Any]) -> Float64Array:
     """`weights` [..., token] in float64, divided by their sum along the last axis."""
     if weights.dtype.kind not in "fiub":
