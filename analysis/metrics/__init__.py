@@ -20,6 +20,8 @@ from .dispersion import mass_curve as mass_curve
 from .dispersion import participation_ratio as participation_ratio
 from .dispersion import spatial_spread as spatial_spread
 from .dispersion import top_mass as top_mass
+from .flow import attention_flow as attention_flow
+from .flow import rollout as rollout
 from .measure import METRICS as METRICS
 from .measure import SOURCES as SOURCES
 from .measure import Metric as Metric
