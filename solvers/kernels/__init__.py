@@ -6,13 +6,15 @@ import functools
 
 import numpy as np
 
-from .coverage import assign, cover, covered, interchange, total_gains
+from .coverage import assign, cover, covered, greedy_cover, total_gains
 from .determinant import extend_cholesky, greedy_map, log_elementary_symmetric
 from .determinant_search import search_determinants
-from .dispersion import clique_cover_size, farthest_first, smallest_distance
+from .dispersion import clique_cover_size, farthest_first, greedy_spread, smallest_distance
 from .gains import covering_radii, saturated_gains, serve, shared_radii
 from .independent_set import edge_clique_cover, relocate
-from .lagrangian import begin, descend
+from .interchange import eager_swaps, steepest_swaps
+from .lagrangian import begin, descend, shortlists
+from .lazy import lazy_farthest_first, lazy_greedy_map
 
 
 @functools.cache
@@ -29,16 +31,23 @@ def warm_up() -> None:
     covering_radii(kernel, np.zeros(2), np.zeros(2))
     shared_radii(kernel, 0, np.zeros(2))
     one = np.zeros(1, np.int64)
-    interchange(unit, one, 1)
+    eager_swaps(unit, unit, one, 1)
+    greedy_cover(unit, gains, 1)
     assign(unit, one)
     covered(unit, one)
-    descend(unit, 1, 1.0, 1, 2.0**-24, begin(np.zeros(2, np.float32)))
+    for worth in (unit, kernel):
+        steepest_swaps(worth, worth, one, 1)
+        descend(shortlists(worth, 1), 1, 1.0, 1, 2.0**-24, begin(np.zeros(2, worth.dtype), 2))
     extend_cholesky(kernel, np.empty((2, 2)), np.ones(2), np.zeros(2), 0, 0)
     greedy_map(kernel, np.zeros(2), 1)
     log_elementary_symmetric(np.zeros(2), 1)
     search_determinants(np.eye(2), np.zeros(2), 1, 0.0, 1)
     clique_cover_size(kernel, 1.0, np.arange(2), 2)
     farthest_first(kernel, 0, 1)
+    greedy_spread(kernel, np.zeros(2), 1)
     smallest_distance(kernel, one)
     edge_clique_cover(kernel, 1.0)
     relocate(kernel, one, 1, 0)
+    for rows in (unit, kernel):
+        lazy_greedy_map(rows, np.ones(2), np.ones(2), 1e-6, 1)
+        lazy_farthest_first(rows, np.ones(2), 0, 1)

@@ -1,13 +1,35 @@
-"""Fused subgradient method for the Lagrangian dual of facility location."""
+"""Fused subgradient method for the Lagrangian dual of facility location, for clients of any kind.
+
+Worths are fixed-point numbers, float32 (`objectives.facility_location.coverage`) or float64
+(`objectives.client_coverage.summable`), so sums and differences are exact in float64.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from ..arrays import Float64Array, FloatArray
+from ..arrays import Float64Array, FloatArray, IntArray
 from .jit import fused
+
+
+class Shortlists(NamedTuple):
+    """The tokens worth most to each client, best first.
+
+    A token counts only where it is worth more than the multiplier, which is about n / k tokens per client: a pass over
+    the lists takes clients * n / k steps instead of clients * n.
+    """
+
+    start: IntArray
+    """Position of the first entry of each client, and the number of entries [client + 1]."""
+    token: IntArray
+    """Token of each entry."""
+    worth: FloatArray
+    """Its worth to the client of the entry, descending within a client."""
+    floor: FloatArray
+    """Smallest multiplier at which no token outside of the list counts [client]."""
 
 
 class Search(NamedTuple):
@@ -16,15 +38,15 @@ class Search(NamedTuple):
     bound: float
     """Smallest upper bound found."""
     multipliers: FloatArray
-    """Multipliers [token] that prove it, float32 on the grid of the coverage matrix."""
-    worth: Float64Array
-    """sum_i max(0, coverage_ij - u_i) at these multipliers [token]."""
+    """Multipliers [client] that prove it, on the grid of the worths and of their dtype."""
+    surplus: Float64Array
+    """sum over clients c of max(0, worth_cj - u_c) at these multipliers [token]."""
     frequency: Float64Array
     """Exponentially weighted share of iterations in which each token was among the k best [token]."""
     point: Float64Array
-    """Current multipliers before rounding to the grid [token]."""
+    """Current multipliers before rounding to the grid [client]."""
     direction: Float64Array
-    """Smoothed subgradient [token]."""
+    """Smoothed subgradient [client]."""
     scale: float
     """Factor of the Polyak step."""
     stalled: int
@@ -35,51 +57,72 @@ SMALLEST_SCALE = 1e-4
 """Step factor at which a search counts as converged."""
 
 
-def begin(multipliers: FloatArray) -> Search:
-    """Search that starts at `multipliers` [token], which lie on the grid."""
-    nothing = np.zeros(len(multipliers))
-    return Search(np.inf, multipliers, nothing, nothing, multipliers.astype(np.float64), nothing, 1.0, 0)
+def shortlists(worth: FloatArray, length: int) -> Shortlists:
+    """The `length` tokens worth most to each client, from worths [client, token]."""
+    clients, n = worth.shape
+    length = min(length, n)
+    token = np.sort(np.argpartition(-worth, length - 1, axis=1)[:, :length], axis=1)
+    order = np.argsort(-np.take_along_axis(worth, token, axis=1), axis=1, kind="stable")
+    token = np.take_along_axis(token, order, axis=1)
+    best = np.take_along_axis(worth, token, axis=1)
+    floor = best[:, -1].copy() if length < n else np.zeros(clients, worth.dtype)
+    return Shortlists(np.arange(clients + 1) * length, token.ravel(), best.ravel(), floor)
+
+
+def begin(multipliers: FloatArray, tokens: int) -> Search:
+    """Search for a choice among `tokens` that starts at `multipliers` [client], which lie on the grid."""
+    nothing = np.zeros(tokens)
+    return Search(
+        np.inf, multipliers, nothing, nothing, multipliers.astype(np.float64), np.zeros(len(multipliers)), 1.0, 0
+    )
 
 
 @fused
-def lagrangian_worth(coverage: FloatArray, multipliers: FloatArray) -> Float64Array:
-    """sum_i max(0, coverage_ij - u_i) for each token j, float64 [token]; exact on fixed-point numbers."""
-    n = coverage.shape[0]
-    worth = np.zeros(n, np.float64)
-    for i in range(n):
-        u = multipliers[i]
-        for j in range(n):
-            worth[j] += max(coverage[i, j] - u, np.float32(0.0))
-    return worth
+def _choose(surplus: Float64Array, budget: int, chosen: npt.NDArray[np.bool_]) -> float:
+    """Mark the `budget` tokens of largest surplus, the lowest of equal ones; their total surplus."""
+    n = len(surplus)
+    least = np.partition(surplus, n - budget)[n - budget]
+    total, left = 0.0, budget
+    for j in range(n):
+        chosen[j] = surplus[j] > least
+        if chosen[j]:
+            total += surplus[j]
+            left -= 1
+    for j in range(n):
+        if left > 0 and surplus[j] == least:
+            chosen[j] = True
+            total += surplus[j]
+            left -= 1
+    return total
 
 
 @fused
-def descend(coverage: FloatArray, budget: int, target: float, iterations: int, grid: float, search: Search) -> Search:
+def descend(lists: Shortlists, budget: int, target: float, iterations: int, grid: float, search: Search) -> Search:
     """Go on with `search` by Polyak steps towards `target`, a known value, along smoothed subgradients.
 
-    The step factor shrinks by 0.6 after every 60 iterations without noticeable progress. Stops after `iterations`, at
-    a zero subgradient, when the bound meets the target, or when the factor is below `SMALLEST_SCALE`.
+    The step factor shrinks by 0.6 after every 60 iterations without noticeable progress. Stops after
+    `iterations`, at a zero subgradient, when the bound meets the target, or when the factor is below `SMALLEST_SCALE`.
     """
-    n = coverage.shape[0]
-    ceiling = np.empty(n)
-    for i in range(n):
-        ceiling[i] = coverage[i].max()
+    start, token, worth, floor = lists
+    clients, n = len(floor), len(search.surplus)
     bound, scale, stalled = search.bound, search.scale, search.stalled
-    best, worth_at_best = search.multipliers.copy(), search.worth.copy()
+    best, surplus_at_best = search.multipliers.copy(), search.surplus.copy()
     frequency, point, direction = search.frequency.copy(), search.point.copy(), search.direction.copy()
-    current = np.empty(n, np.float32)
+    current = best.copy()
+    surplus = np.empty(n)
     chosen = np.zeros(n, np.bool_)
     for _ in range(iterations):
         value = 0.0
-        for i in range(n):
-            current[i] = np.float32(np.round(point[i] / grid) * grid)
-            value += current[i]
-        worth = lagrangian_worth(coverage, current)
-        order = np.argsort(-worth, kind="mergesort")[:budget]
-        chosen[:] = False
-        for j in order:
-            value += worth[j]
-            chosen[j] = True
+        surplus[:] = 0.0
+        for c in range(clients):
+            u = max(worth.dtype.type(np.round(point[c] / grid) * grid), floor[c])
+            current[c] = u
+            value += u
+            for entry in range(start[c], start[c + 1]):
+                if worth[entry] <= u:
+                    break
+                surplus[token[entry]] += worth[entry] - u
+        value += _choose(surplus, budget, chosen)
         for j in range(n):
             frequency[j] = 0.9 * frequency[j] + (0.1 if chosen[j] else 0.0)
         stalled += 1
@@ -88,26 +131,30 @@ def descend(coverage: FloatArray, budget: int, target: float, iterations: int, g
                 stalled = 0
             bound = value
             best[:] = current
-            worth_at_best[:] = worth
+            surplus_at_best[:] = surplus
             if bound <= target:
                 break
         if stalled >= 60:
             scale *= 0.6
             stalled = 0
-            point[:] = best
+            for c in range(clients):
+                point[c] = best[c]
             if scale < SMALLEST_SCALE:
                 break
         norm = 0.0
-        for i in range(n):
+        for c in range(clients):
             slope = 1.0
-            for j in order:
-                if coverage[i, j] > current[i]:
+            for entry in range(start[c], start[c + 1]):
+                if worth[entry] <= current[c]:
+                    break
+                if chosen[token[entry]]:
                     slope -= 1.0
-            direction[i] = 0.2 * slope + 0.8 * direction[i]
-            norm += direction[i] * direction[i]
+            direction[c] = 0.2 * slope + 0.8 * direction[c]
+            norm += direction[c] * direction[c]
         if norm < 1e-12:
             break
         step = scale * (value - target) / norm
-        for i in range(n):
-            point[i] = min(max(point[i] - step * direction[i], 0.0), ceiling[i])
-    return Search(bound, best, worth_at_best, frequency, point, direction, scale, stalled)
+        for c in range(clients):
+            highest = worth[start[c]] if start[c] < start[c + 1] else floor[c]
+            point[c] = min(max(point[c] - step * direction[c], floor[c]), highest)
+    return Search(bound, best, surplus_at_best, frequency, point, direction, scale, stalled)

@@ -44,7 +44,7 @@ def grid_step(values: npt.NDArray[np.floating[Any]]) -> float:
 
 def scale_reason(problem: Problem) -> str | None:
     """None if `coverage` is defined on `problem`, else a sentence with the reason."""
-    largest = float(problem.similarity.max())
+    largest = problem.cached("largest similarity", lambda: float(problem.similarity.max()))
     if largest > 0 and not SCALES[0] <= largest <= SCALES[1]:
         return f"the largest similarity must lie in [{SCALES[0]:g}, {SCALES[1]:g}], got {largest:g}"
     return None

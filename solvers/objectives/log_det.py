@@ -140,7 +140,10 @@ class LogDet(KernelLogDet):
     def value(self, problem: Problem, selected: npt.ArrayLike) -> float:
         # Sorted, so that rounding does not depend on the order of the set.
         chosen = np.sort(np.asarray(selected, dtype=np.int64))
-        kept = problem.similarity[np.ix_(chosen, chosen)] + self.ridge * np.eye(chosen.size)
-        factor = np.linalg.cholesky(kept)
+        kept = problem.similarity[chosen[:, None], chosen]
+        kept[np.diag_indices(chosen.size)] += self.ridge
+        logs = np.log(np.diag(np.linalg.cholesky(kept)))
+        if self.signal is None:
+            return 2.0 * math.fsum(logs.tolist())
         # The quality is a factor of its own: inside, a wide range of it would cost the digits of the rest.
-        return 2.0 * math.fsum([*np.log(np.diag(factor)), *np.log(self.quality(problem)[chosen])])
+        return 2.0 * math.fsum([*logs.tolist(), *np.log(self.quality(problem)[chosen]).tolist()])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Float64Array, frozen
+from ..kernels.dispersion import smallest_distance
 from ..names import nearest
 from ..problem import Problem
 from .distances import DISTANCES, distances
@@ -67,8 +68,7 @@ class MaxMin(AbstractObjective[MaxMinState]):
             return 0.0
         if chosen.size == 1:
             return float(self.isolation(problem)[chosen[0]])
-        pairs = self.distances(problem)[np.ix_(chosen, chosen)]
-        return float(pairs[np.triu_indices(chosen.size, 1)].min())
+        return float(smallest_distance(self.distances(problem), chosen))
 
     def start(self, problem: Problem) -> MaxMinState:
         isolation = problem.cached(f"isolation {self.distance}", lambda: frozen(self.isolation(problem)))

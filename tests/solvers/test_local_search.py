@@ -20,7 +20,10 @@ from solvers import (
     Status,
     TopK,
 )
+from solvers.kernels.coverage import covered
+from solvers.kernels.interchange import eager_swaps, steepest_swaps
 from solvers.local_search import _swap_factors
+from solvers.objectives.facility_location import coverage
 
 OBJECTIVES = [FacilityLocation(), LogDet(), LogDet("relevance"), MaxMin(), Saliency()]
 each_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.name)
@@ -80,6 +83,27 @@ def test_a_single_swap_is_the_best_one_for_facility_location(make_problem):
     start = TopK().solve(problem, FacilityLocation()).selected.tolist()
     best = max(FacilityLocation().value(problem, other) for other in swaps(problem, start))
     assert LocalSearch(TopK(), max_moves=1).solve(problem, FacilityLocation()).value == best
+
+
+def test_facility_location_keeps_the_better_of_two_searches(make_problem):
+    better = set()
+    for seed in range(6):
+        problem = make_problem(rows=8, columns=9, budget=14, seed=seed)
+        matrix = coverage(problem)
+        start = np.sort(TopK().solve(problem, FacilityLocation()).selected)
+        ends = [covered(matrix, loop(matrix, matrix, start, 1000).selected) for loop in (steepest_swaps, eager_swaps)]
+        assert LocalSearch(TopK()).solve(problem, FacilityLocation()).value == max(ends)
+        better.add(np.sign(ends[0] - ends[1]))
+    assert {-1.0, 1.0} <= better
+
+
+def test_looks_at_the_clock_do_not_change_the_end(monkeypatch, make_problem):
+    problem = make_problem(rows=8, columns=9, budget=14)
+    expected = LocalSearch(TopK()).solve(problem, FacilityLocation())
+    monkeypatch.setattr("solvers.local_search.MOVES_PER_LOOK", 1000)
+    again = LocalSearch(TopK()).solve(problem, FacilityLocation())
+    assert again.selected.tolist() == expected.selected.tolist()
+    assert again.evaluations == expected.evaluations
 
 
 def test_every_budget_and_equal_tokens():
