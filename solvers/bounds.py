@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .arrays import FloatArray, IntArray
-from .constraints import Forced, MatroidConstraint, Partition
+from .certificate import CoverageObjective
+from .conflict_bounds import clique_maxima as clique_maxima
+from .constraints import Cardinality, Forced, Partition, WholeRows
 from .determinant_bounds import EPS as EPS
 from .determinant_bounds import factorisation as factorisation
 from .determinant_bounds import hadamard as hadamard
 from .determinant_bounds import spectral as spectral
-from .greedy import greedy_picks, matroid_greedy
-from .kernels.coverage import assign, covered, interchange
+from .exact.matroid_saliency import best_tokens
 from .kernels.dispersion import clique_cover_size
 from .kernels.gains import shared_radii
-from .kernels.lagrangian import SMALLEST_SCALE, Search, begin, descend
+from .lagrangian_dual import LagrangianBound as LagrangianBound
+from .lagrangian_dual import lagrangian as lagrangian
 from .objectives import (
     AbstractObjective,
     CoveringRadius,
@@ -36,38 +37,13 @@ from .objectives import (
     SaturatedCoverage,
     WeightedFacilityLocation,
 )
-from .objectives.facility_location import coverage, grid_step
+from .objectives.client_coverage import ClientCoverage
 from .objectives.log_det import KernelLogDet
 from .objectives.pairwise import PairwiseObjective
 from .problem import Problem
+from .quadratic_bounds import concave as concave
 from .solution import Bound as Bound
-from .solution import Certificate
 from .solver import ROUNDING, checked_time_limit
-
-
-class LagrangianBound(NamedTuple):
-    """Dual and primal side of facility location after the subgradient method."""
-
-    search: Search
-    """Multipliers, the bound they prove (exact in float64), and where to go on."""
-    selected: IntArray
-    """Best selection met on the way [budget]."""
-    reached: float
-    """Value of `selected`."""
-
-    @property
-    def value(self) -> float:
-        """The upper bound."""
-        return self.search.bound
-
-    @property
-    def converged(self) -> bool:
-        """Whether further rounds are pointless."""
-        return self.search.scale < SMALLEST_SCALE or self.value <= self.reached
-
-    def certificate(self) -> Certificate:
-        """The multipliers as a proof that can be checked on its own."""
-        return Certificate(self.value, self.search.multipliers.astype(np.float64))
 
 
 def upper_bound(
@@ -80,7 +56,7 @@ def upper_bound(
     """Best bound that this package can prove at moderate cost, about half a second for 64 of 576 tokens.
 
     Every constraint keeps exactly k tokens, so a bound on all selections of k tokens holds under each of them. Only
-    that of saliency looks at the constraint, and is exact under a partition or forced tokens.
+    that of saliency looks at the constraint, and is exact but under conflicts.
 
     Parameters
     ----------
@@ -96,10 +72,11 @@ def upper_bound(
     Returns
     -------
     Bound
-        Value and name of the method. Saliency: the k largest values, exact. Facility location: Lagrangian dual.
-        LogDet and GramLogDet: factorisation, spectral or Hadamard bound, whichever is smallest. MaxMin: clique cover or
-        clustering. CoveringRadius: packing. MaxSum, GraphCut, RelevanceMinusRedundancy: best partners. The other
-        coverage objectives: data-dependent along greedy. Mixture: sum of the bounds of its parts, or data-dependent.
+        Value and name of the method. Saliency: the k largest values that are allowed, exact; under conflicts those or
+        clique maxima. Facility location, also weighted or multimodal: Lagrangian dual. LogDet and GramLogDet:
+        factorisation, spectral or Hadamard bound, whichever is smallest. MaxMin: clique cover or clustering.
+        CoveringRadius: packing. MaxSum, GraphCut, RelevanceMinusRedundancy: concave form or best partners.
+        SaturatedCoverage: data-dependent along greedy. Mixture: sum of the bounds of its parts, or data-dependent.
         Other submodular objectives, subclasses of these included: the k largest gains of single tokens. Else inf.
 
     Raises
@@ -168,69 +145,29 @@ def data_dependent(problem: Problem, objective: AbstractObjective[Any], selected
 
 
 def modular(problem: Problem, objective: Saliency) -> Bound:
-    """The k largest values, among those that a matroid constraint allows: attained, hence the optimum."""
-    rule = problem.constraint
-    if type(rule) in (Partition, Forced):
-        assert isinstance(rule, MatroidConstraint)
-        best = matroid_greedy(problem, objective, rule)
-    else:
-        best = np.argsort(-problem.signal(objective.signal), kind="stable")[: problem.budget]
-    return Bound(objective.value(problem, best), "k largest")
+    """The k largest values that the constraint allows: the optimum, but under conflicts a bound by clique maxima."""
+    if type(problem.constraint) in (Cardinality, Partition, Forced, WholeRows):
+        return Bound(objective.value(problem, best_tokens(problem, objective)), "k largest")
+    best = np.argsort(-problem.signal(objective.signal), kind="stable")[: problem.budget]
+    return min(Bound(objective.value(problem, best), "k largest"), clique_maxima(problem, objective))
 
 
-def lagrangian(
-    problem: Problem,
-    *,
-    rounds: int = 12,
-    iterations: int = 250,
-    deadline: float = math.inf,
-    start: LagrangianBound | None = None,
-) -> LagrangianBound:
-    """Lagrangian dual of facility location by a subgradient method, with swap search on the primal side.
+def _facility_location(problem: Problem, objective: CoverageObjective, deadline: float) -> Bound:
+    return Bound(lagrangian(problem, objective, deadline=deadline).value, "Lagrangian dual")
 
-    Relaxes that every token is served once (Cornuejols, Fisher and Nemhauser, 1977, Management Science 23(8)).
-    The arithmetic is exact (see `coverage`), so the bound needs no safety margin.
 
-    Parameters
-    ----------
-    problem
-        The instance.
-    rounds, iterations
-        Rounds, and subgradient steps in each; after each round the multipliers suggest selections.
-    deadline
-        Moment of `time.perf_counter` at which no further round starts.
-    start
-        A former result to go on from.
+def _client_coverage(problem: Problem, objective: ClientCoverage, deadline: float) -> Bound:
+    return min(_facility_location(problem, objective, deadline), greedy_bound(problem, objective))
+
+
+def linear_programme(problem: Problem, objective: CoverageObjective, *, deadline: float = math.inf) -> Bound:
+    """Value of the strong linear relaxation of facility location: the smallest bound that any multipliers prove.
+
+    At a `deadline` of `time.perf_counter`, the best bound so far. See `solvers.exact.cut_rounds`.
     """
-    matrix, k = coverage(problem), problem.budget
-    grid = grid_step(matrix)
-    best = start or _first_primal(problem, matrix)
-    for _ in range(rounds):
-        search = descend(matrix, k, best.reached, iterations, grid, best.search)
-        selected, reached = best.selected, best.reached
-        for guess in (search.worth, search.frequency):
-            candidate = interchange(matrix, np.argsort(-guess, kind="stable")[:k], 200)
-            value = covered(matrix, candidate)
-            if value > reached:
-                selected, reached = candidate, value
-        best = LagrangianBound(search, selected, reached)
-        if best.converged or time.perf_counter() > deadline:
-            break
-    return best
+    from .exact.cut_rounds import linear_bound  # OR-Tools takes half a second to import
 
-
-def _first_primal(problem: Problem, matrix: FloatArray) -> LagrangianBound:
-    selected = interchange(matrix, greedy_picks(problem, FacilityLocation()), 500)
-    reached = assign(matrix, selected)
-    # Between best and second best coverage each token is served by about one kept token, as the dual wants it.
-    halfway = (reached.best.astype(np.float64) + reached.second) / 2
-    grid = grid_step(matrix)
-    multipliers = (np.round(halfway / grid) * grid).astype(np.float32)
-    return LagrangianBound(begin(multipliers), selected, covered(matrix, selected))
-
-
-def _facility_location(problem: Problem, objective: FacilityLocation, deadline: float) -> Bound:
-    return Bound(lagrangian(problem, deadline=deadline).value, "Lagrangian dual")
+    return Bound(linear_bound(problem, objective, deadline).value, "linear programme")
 
 
 def _log_det(problem: Problem, objective: KernelLogDet, deadline: float) -> Bound:
@@ -312,7 +249,7 @@ def _coverage(problem: Problem, objective: AbstractObjective[Any], deadline: flo
 
 
 def _pairwise(problem: Problem, objective: PairwiseObjective, deadline: float) -> Bound:
-    bound = best_partners(problem, objective)
+    bound = min(best_partners(problem, objective), concave(problem, objective, deadline=deadline))
     return min(bound, greedy_bound(problem, objective)) if objective.submodular else bound
 
 
@@ -331,8 +268,8 @@ METHODS: dict[type[Any], Callable[[Problem, Any, float], Bound]] = {
     GramLogDet: _log_det,
     MaxMin: _max_min,
     CoveringRadius: lambda problem, objective, deadline: packing(problem, objective),
-    WeightedFacilityLocation: _coverage,
-    MultimodalFacilityLocation: _coverage,
+    WeightedFacilityLocation: _client_coverage,
+    MultimodalFacilityLocation: _client_coverage,
     SaturatedCoverage: _coverage,
     MaxSum: _pairwise,
     GraphCut: _pairwise,

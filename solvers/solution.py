@@ -7,11 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from .arrays import Float64Array, IntArray, frozen
-from .objectives.facility_location import coverage
-from .problem import Problem
+from .arrays import IntArray
+from .certificate import Certificate
 
 
 class Status(enum.Enum):
@@ -49,37 +46,6 @@ class Bound(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
-    """Lagrangian proof of an upper bound on facility location, checkable in one pass over the similarity.
-
-    For any multipliers u [token], sum_i u_i + (sum of the k largest sum_i max(0, c_ij - u_i)) bounds the value of
-    every selection of k tokens (Cornuejols, Fisher and Nemhauser, 1977, Management Science 23(8)).
-
-    Parameters
-    ----------
-    bound
-        The claimed upper bound.
-    multipliers
-        u [token], float64.
-    """
-
-    bound: float
-    multipliers: Float64Array
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "multipliers", frozen(np.asarray(self.multipliers, dtype=np.float64)))
-
-    def verify(self, problem: Problem) -> bool:
-        """Whether the multipliers prove the bound for `problem`; independent of the solver's compiled loops."""
-        cover = coverage(problem)
-        if self.multipliers.shape != (problem.tokens,) or not np.isfinite(self.multipliers).all():
-            return False
-        worth = sum(np.maximum(row.astype(np.float64) - u, 0.0) for row, u in zip(cover, self.multipliers, strict=True))
-        proven = math.fsum(self.multipliers) + math.fsum(np.sort(worth)[-problem.budget :])
-        return proven <= self.bound + 1e-9 * max(1.0, abs(self.bound))
-
-
-@dataclass(frozen=True, eq=False)
 class Solution:
     """One run of one solver on one problem.
 
@@ -100,7 +66,8 @@ class Solution:
     trace
         Progress of an anytime solver, oldest first.
     certificate
-        Independent proof of an upper bound, where there is one.
+        Proof of the value and of an upper bound that can be checked on its own, where there is one. Its bound may be
+        larger than `upper_bound`, which branching may have lowered.
     """
 
     selected: IntArray
