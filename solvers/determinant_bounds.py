@@ -83,14 +83,11 @@ def _tangent(kernel: Float64Array, weights: Float64Array, k: int) -> _Tangent | 
     Gamma_k keeps the `large` leading eigenvalues and replaces the rest by k - large copies of their sum over k - large,
     where `large` is the smallest number for which that mean is at least the next eigenvalue.
     """
-    from scipy.linalg import eigh  # a third of a second to import
-
     n = len(weights)
     root = np.sqrt(weights)
     weighted = root[:, None] * kernel * root
     trace = float(np.trace(weighted))
-    values, vectors = eigh(weighted, subset_by_index=[n - k, n - 1], check_finite=False)
-    values, vectors = values[::-1], vectors[:, ::-1]
+    values, vectors = leading(weighted, k)
     means = (trace - np.concatenate([[0.0], np.cumsum(values)[:-1]])) / np.arange(k, 0, -1)
     fits = means >= values
     fits[-1] = True  # true in exact arithmetic, where the sum of the rest contains the k-th value
@@ -104,6 +101,19 @@ def _tangent(kernel: Float64Array, weights: Float64Array, k: int) -> _Tangent | 
     loading = (kernel @ (root[:, None] * vectors[:, :large])) ** 2 / values[:large]
     gradient = np.maximum(np.diag(kernel) / tail + loading @ (1.0 / values[:large] - 1.0 / tail), 0.0)
     return _Tangent(value, gradient, k * rounding / tail)
+
+
+def leading(matrix: Float64Array, size: int) -> tuple[Float64Array, Float64Array]:
+    """The `size` largest eigenvalues, descending, and their eigenvectors [row, size] of a symmetric matrix."""
+    from scipy.linalg import eigh  # a third of a second to import
+
+    n = len(matrix)
+    try:
+        values, vectors = eigh(matrix, subset_by_index=[n - size, n - 1], check_finite=False)
+    except np.linalg.LinAlgError:  # LAPACK's partial solver gives up on some clustered spectra, as of equal tokens
+        values, vectors = np.linalg.eigh(matrix)
+        values, vectors = values[n - size :], vectors[:, n - size :]
+    return values[::-1], vectors[:, ::-1]
 
 
 def capped(weights: Float64Array, k: int) -> Float64Array:

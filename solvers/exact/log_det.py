@@ -9,13 +9,13 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import solve_triangular
 
 from ..arrays import Float64Array, IntArray
-from ..determinant_bounds import EPS, WORST_ROUNDING, capped
+from ..determinant_bounds import EPS, WORST_ROUNDING, capped, leading
 from ..kernels.determinant_search import search_determinants
 from ..local_search import LocalSearch
-from ..objectives import LogDet
+from ..objectives.log_det import KernelLogDet
 from ..problem import Problem
 from ..solution import Status, TracePoint
 from ..solver import Outcome
@@ -28,6 +28,10 @@ ROOT_ITERATIONS, NODE_ITERATIONS = 40, 6
 
 SEARCH_STEPS = 1_000_000
 """Nodes times tokens of one depth-first search, some tens of milliseconds."""
+
+LARGEST_FAN = 8
+"""Most tokens still to be picked at which a node gets one child per token. Above, depth-first search closes next to no
+child, and two children, with and without one token, raise the bound more per eigendecomposition."""
 
 SECONDS_PER_CUBE = 4e-10
 """Cautious cost of an eigendecomposition in n^3: none is begun that would not end before the time limit."""
@@ -57,7 +61,9 @@ class _Node(NamedTuple):
 class _Search:
     """Kernel, incumbent and deadline of one run."""
 
-    def __init__(self, problem: Problem, objective: LogDet, selected: IntArray, started: float, limit: float) -> None:
+    def __init__(
+        self, problem: Problem, objective: KernelLogDet, selected: IntArray, started: float, limit: float
+    ) -> None:
         self.problem, self.objective = problem, objective
         self.kernel, self.floor = objective.kernel(problem), objective.floor(problem)
         self.started, self.deadline = started, started + limit
@@ -87,14 +93,15 @@ class _Search:
         self.trace += (TracePoint(time.perf_counter() - self.started, self.value, self.upper_bound),)
 
 
-def solve_log_det(problem: Problem, objective: LogDet, time_limit: float | None) -> Outcome:
+def solve_log_det(problem: Problem, objective: KernelLogDet, time_limit: float | None) -> Outcome:
     """Best selection of `problem.budget` tokens, with bound and trace; at the time limit what is known so far.
 
     Maximum-entropy sampling (Ko, Lee and Queyranne, 1995, Operations Research 43(4)). The bound of a node is a tangent
     of the augmented factorisation bound (Li, 2024, arXiv:2410.10078) of the kernel conditioned on the tokens fixed, or
     the Hadamard bound; both are modular functions above the objective. With the tokens sorted by it, the i-th child
     fixes token i and drops those before: the children end where the modular function cannot exceed the incumbent, and
-    a child loses the tokens that cannot lift it above. A fused depth-first search closes children that are small.
+    a child loses the tokens that cannot lift it above. A fused depth-first search closes children that are small. While
+    many tokens are to be picked a node has two children instead, with and without its heaviest token.
     """
     started = time.perf_counter()
     first = LocalSearch()._solve(problem, objective, np.random.default_rng(0), time_limit)
@@ -133,6 +140,8 @@ def _root(search: _Search) -> _Node:
 def _children(search: _Search, node: _Node) -> list[tuple[float, _Node]]:
     """Bound and node of each part of `node` that may hold a better selection and is not searched yet."""
     size = search.problem.budget - len(node.fixed)
+    if size > LARGEST_FAN:
+        return _halves(search, node, size)
     order = np.argsort(-node.modular.gains, kind="stable")
     gains, tokens, weights = node.modular.gains[order], node.tokens[order], node.modular.weights[order]
     children = []
@@ -154,14 +163,27 @@ def _children(search: _Search, node: _Node) -> list[tuple[float, _Node]]:
     return children
 
 
+def _halves(search: _Search, node: _Node, size: int) -> list[tuple[float, _Node]]:
+    """As `_children`, for the part with the heaviest token that is not certain and the part without it."""
+    bound, gains = node.modular.bound(size), node.modular.gains
+    useful = bound - np.sort(gains)[-size] + gains > search.threshold
+    useful[np.argsort(-gains, kind="stable")[:size]] = True
+    tokens, weights = node.tokens[useful], node.modular.weights[useful]
+    split = int(np.argmax(np.where(weights < 0.999, weights, 0.0)))
+    token, others, rest = int(tokens[split]), np.delete(tokens, split), np.delete(weights, split)
+    kept = _bounded(search, (*node.fixed, token), others, size - 1, rest)
+    dropped = _bounded(search, node.fixed, others, size, rest) if len(others) >= size else None
+    children = [(kept, size - 1), (dropped, size)]
+    return [(min(bound, child.modular.bound(left)), child) for child, left in children if child is not None]
+
+
 def _bounded(
     search: _Search, fixed: tuple[int, ...], tokens: IntArray, size: int, weights: Float64Array
 ) -> _Node | None:
     """The node, or None once nothing below it is better than the incumbent."""
     base, conditional = _condition(search, fixed, tokens)
-    found = search_determinants(
-        conditional, search.floor[tokens], size, search.threshold - base, SEARCH_STEPS // len(tokens)
-    )
+    steps = SEARCH_STEPS if size <= LARGEST_FAN else SEARCH_STEPS // 100
+    found = search_determinants(conditional, search.floor[tokens], size, search.threshold - base, steps // len(tokens))
     search.evaluations += len(tokens)
     if found.selected.size:
         search.reach(np.array([*fixed, *tokens[found.selected]], dtype=np.int64))
@@ -177,6 +199,8 @@ def _bounded(
 
 def _condition(search: _Search, fixed: tuple[int, ...], tokens: IntArray) -> tuple[float, Float64Array]:
     """Log-determinant of `fixed`, and the kernel of `tokens` given them [token, token]."""
+    if not fixed:
+        return 0.0, search.kernel[np.ix_(tokens, tokens)]
     held = np.array(fixed, dtype=np.int64)
     factor = np.linalg.cholesky(search.kernel[np.ix_(held, held)])
     rows = solve_triangular(factor, search.kernel[np.ix_(held, tokens)], lower=True, check_finite=False)
@@ -199,7 +223,7 @@ def _factorisation(
     if time.perf_counter() + 2 * cost > search.deadline:
         return None
     rounding = n * EPS * float(np.trace(kernel))
-    least = float(eigh(kernel, eigvals_only=True, subset_by_index=[0, 0], check_finite=False)[0])
+    least = float(np.linalg.eigvalsh(kernel)[0])
     psi = max(least - rounding, 0.0)
     best: _Modular | None = None
     reached = math.inf
@@ -231,8 +255,8 @@ def _tangent(kernel: Float64Array, psi: float, weights: Float64Array, size: int,
     shifted = kernel - psi * np.eye(n)
     weighted = root[:, None] * shifted * root
     trace = float(np.trace(weighted))
-    values, vectors = eigh(weighted, subset_by_index=[n - size, n - 1], check_finite=False)
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    values, vectors = leading(weighted, size)
+    values = np.maximum(values, 0.0)
     means = (trace - np.concatenate([[0.0], np.cumsum(values)[:-1]])) / np.arange(size, 0, -1)
     fits = means >= values
     fits[-1] = True  # true in exact arithmetic, where the sum of the rest contains the last value

@@ -77,7 +77,7 @@ def solve_max_min(problem: Problem, objective: MaxMin, time_limit: float | None)
     k tokens at least d apart are an independent set of the graph of all pairs closer than d. Steps: farthest-first from
     every token and tabu search for a good selection; bisection on d with greedy clique covers, which refute most d at
     once; then CP-SAT decides the d that are left, with one at-most-one condition per clique of an edge clique cover
-    (threshold search as in Sayyady and Fathi, 2016, European Journal of Operational Research 251, on p-dispersion).
+    (threshold search as in Sayyady and Fathi, 2016, European Journal of Operational Research 253, on p-dispersion).
     Distances are compared and never added, so value and bound are exact. Above `MAX_TOKENS` tokens the clique covers
     have the last word.
     """
