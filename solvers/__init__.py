@@ -6,6 +6,7 @@ Partition, ...  which selections are allowed: `solvers.constraints`
 SOLVERS         how a selection is found
 RULES           published selection rules, pure functions of arrays in `solvers.rules`
 Solution        what comes back: selection, value, upper bound, status
+instances       problems to test on: CLIP-like, with planted optima, and real ones
 theory          curvature, and which guarantee holds for a solver and why
 compare         every solver on every problem, as one table with certified gaps
 
@@ -14,11 +15,14 @@ The tuples in capitals are the whole registry: a new objective or solver is one 
 
 from __future__ import annotations
 
+from . import instances as instances
 from . import theory as theory
 from .baselines import FarthestFirst as FarthestFirst
 from .baselines import Random as Random
 from .baselines import TopK as TopK
 from .baselines import UniformGrid as UniformGrid
+from .batch import select_batch as select_batch
+from .certificate import Certificate as Certificate
 from .compare import compare as compare
 from .compare import default_solvers as default_solvers
 from .constraints import Cardinality as Cardinality
@@ -35,6 +39,7 @@ from .greedy import LazyGreedy as LazyGreedy
 from .greedy import StochasticGreedy as StochasticGreedy
 from .greedy import ThresholdGreedy as ThresholdGreedy
 from .local_search import LocalSearch as LocalSearch
+from .non_maximum_suppression import NonMaximumSuppression as NonMaximumSuppression
 from .objectives import OBJECTIVES as OBJECTIVES
 from .objectives import AbstractObjective as AbstractObjective
 from .objectives import CoveringRadius as CoveringRadius
@@ -55,17 +60,18 @@ from .provenance import provenance as provenance
 from .published import PublishedRule as PublishedRule
 from .rules import RULES as RULES
 from .rules import Rule as Rule
-from .solution import Certificate as Certificate
 from .solution import Solution as Solution
 from .solution import Status as Status
 from .solver import AbstractSolver as AbstractSolver
 from .study import Study as Study
+from .study_statistics import CriticalDifference as CriticalDifference
 
 SOLVERS: tuple[type[AbstractSolver], ...] = (
     TopK,
     Random,
     UniformGrid,
     FarthestFirst,
+    NonMaximumSuppression,
     Greedy,
     LazyGreedy,
     StochasticGreedy,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,13 @@ class AbstractConstraint(ABC):
         return None
 
 
+class StuckError(RuntimeError):
+    """No token may join those chosen so far, and they are fewer than the budget."""
+
+
 @dataclass(frozen=True)
-class MatroidConstraint(AbstractConstraint):
-    """A constraint under which every allowed part of a selection can be completed: greedy never gets stuck."""
+class IndependenceSystem(AbstractConstraint):
+    """A constraint that can be kept token by token: what may not join some tokens may not join more of them either."""
 
     @abstractmethod
     def extensions(self, selected: IntArray, problem: Problem) -> BoolArray:
@@ -63,6 +68,26 @@ class MatroidConstraint(AbstractConstraint):
     def required(self) -> tuple[int, ...]:
         """Tokens that every selection contains, ascending."""
         return ()
+
+    def candidates(self, selected: IntArray, problem: Problem) -> IntArray:
+        """Tokens of which one comes next, ascending: the next that must stay, if any is missing, else all `extensions`.
+
+        Raises
+        ------
+        StuckError
+            If there is none.
+        """
+        if selected.size < len(self.required):
+            return np.array([self.required[selected.size]], dtype=np.int64)
+        allowed = np.flatnonzero(self.extensions(selected, problem)).astype(np.int64, copy=False)
+        if allowed.size == 0:
+            raise StuckError(f"after {selected.size} of {problem.budget} tokens {self!r} allows no other")
+        return allowed
+
+
+@dataclass(frozen=True)
+class MatroidConstraint(IndependenceSystem):
+    """A constraint under which every allowed part of a selection can be completed: greedy never gets stuck."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +253,11 @@ class Forced(MatroidConstraint):
 class WholeRows(AbstractConstraint):
     """Only whole rows of the image grid, as FoPru's row reservation keeps them."""
 
+    def rows(self, problem: Problem) -> IntArray:
+        """Tokens of each row, int64 [row, column]."""
+        assert problem.grid is not None
+        return np.arange(problem.tokens, dtype=np.int64).reshape(problem.grid)
+
     def infeasible(self, problem: Problem) -> str | None:
         if problem.grid is None:
             return "whole rows need `grid`"
@@ -246,11 +276,12 @@ class WholeRows(AbstractConstraint):
 
 
 @dataclass(frozen=True)
-class Conflict(AbstractConstraint):
+class Conflict(IndependenceSystem):
     """No two kept tokens may be more similar than `threshold`, as in GreedyPrune and D2Pruner.
 
     Whether any selection is allowed is a question about independent sets and hard in general. A problem is refused
-    where groups of tokens that conflict pairwise, fewer than the budget, cover all of them.
+    where groups of tokens that conflict pairwise, fewer than the budget, cover all of them. Solvers that choose token
+    by token can get stuck, also where a selection exists; then they do not support the problem and say so.
 
     Parameters
     ----------
@@ -263,6 +294,8 @@ class Conflict(AbstractConstraint):
     def __post_init__(self) -> None:
         if not math.isfinite(self.threshold):
             raise ValueError(f"`threshold` must be finite, got {self.threshold}")
+        # Equal thresholds print alike, so that problems with equal data have equal fingerprints.
+        object.__setattr__(self, "threshold", float(self.threshold))
 
     def conflicts(self, problem: Problem) -> BoolArray:
         """Which pairs exclude each other [token, token]; nobody excludes itself."""
@@ -283,9 +316,31 @@ class Conflict(AbstractConstraint):
             )
         return None
 
+    def extensions(self, selected: IntArray, problem: Problem) -> BoolArray:
+        allowed = np.ones(problem.tokens, dtype=np.bool_)
+        allowed[(problem.similarity[selected] > self.threshold).any(axis=0)] = False
+        allowed[selected] = False
+        return allowed
+
     def _violation(self, selected: IntArray, problem: Problem) -> str | None:
         close = np.argwhere(np.triu(self.conflicts(problem)[np.ix_(selected, selected)]))
         if close.size:
             a, b = selected[close[0]]
             return f"tokens {a} and {b} conflict: similarity {problem.similarity[a, b]:.6g} above {self.threshold:g}"
         return None
+
+
+CONSTRAINTS: tuple[type[AbstractConstraint], ...] = (Cardinality, Partition, Forced, WholeRows, Conflict)
+"""Every constraint of the package; files of problems name them by class."""
+
+
+def dead_end(problem: Problem, choose: Callable[[IndependenceSystem], object]) -> str | None:
+    """Where `choose`, which builds a selection token by token, gets stuck, or None; under a matroid it never does."""
+    rule = problem.constraint
+    if isinstance(rule, MatroidConstraint) or not isinstance(rule, IndependenceSystem):
+        return None
+    try:
+        choose(rule)
+    except StuckError as error:
+        return str(error)
+    return None

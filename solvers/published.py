@@ -83,6 +83,8 @@ class PublishedRule(AbstractSolver):
         for name in ("features", "text"):
             if name in entry.needs and not np.atleast_2d(evidence[name]).any(axis=1).all():
                 return f"rule {self.rule!r} takes cosines and needs {name!r} without zero vectors"
+        if self.rule == "scope" and evidence["attention"].min() < 0:
+            return f"rule 'scope' needs 'attention' without negative values, got {evidence['attention'].min():g}"
         if self.rule == "fopru_rows":
             assert problem.grid is not None
             if problem.budget % problem.grid[1]:

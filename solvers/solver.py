@@ -12,12 +12,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .arrays import IntArray, frozen
+from .certificate import Certificate
 from .constraints import AbstractConstraint, Cardinality
 from .kernels import warm_up
 from .names import described
 from .objectives.objective import AbstractObjective
 from .problem import Problem
-from .solution import Certificate, Solution, Status, TracePoint
+from .solution import Solution, Status, TracePoint
 
 ROUNDING = 1e-9
 """Relative slack between a bound and a value that are summed in different orders."""

@@ -13,6 +13,7 @@ from .fastervlm import fastervlm
 from .fopru import fopru_rank, fopru_rows
 from .greedyprune import greedyprune
 from .rule import Rule
+from .scope import scope
 from .vispruner import vispruner
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "fopru_rows",
     "greedyprune",
     "rule",
+    "scope",
     "vispruner",
 ]
 
@@ -84,6 +86,14 @@ RULES: tuple[Rule, ...] = (
         citation="Q. Zhang et al. (2025), arXiv:2506.10967",
         where="before LM",
         question_aware=True,
+    ),
+    Rule(
+        name="scope",
+        function=scope,
+        needs=("features", "attention", "keep"),
+        citation="J. Deng et al. (2025), arXiv:2510.24214",
+        where="before LM",
+        question_aware=False,
     ),
 )
 

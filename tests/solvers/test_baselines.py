@@ -63,3 +63,31 @@ def test_farthest_first_checks_its_first_token(make_problem):
         FarthestFirst(12).solve(make_problem(), MaxMin())
     with pytest.raises(ValueError, match="`first` must be a token index or None, got -1"):
         FarthestFirst(-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(6))
+def test_farthest_first_from_features_picks_what_the_distances_pick(seed, dtype):
+    rng = np.random.default_rng(seed)
+    features = (rng.normal(size=(4, 6))[rng.integers(0, 4, 50)] + 0.5 * rng.normal(size=(50, 6))).astype(dtype)
+    features[rng.permutation(50)[:20]] = features[rng.integers(0, 50, 20)]
+    for budget in (1, 5, 50):
+        problem = Problem.from_features(features, budget)
+        by_distances = FarthestFirst(3).solve(problem, MaxMin())
+        by_features = FarthestFirst(3, from_features=True).solve(problem, MaxMin())
+        assert by_features.selected.tolist() == by_distances.selected.tolist()
+        assert by_features.evaluations <= by_distances.evaluations
+
+
+def test_farthest_first_from_features_never_computes_the_similarity(monkeypatch):
+    monkeypatch.setattr(Problem, "similarity", property(lambda problem: pytest.fail("similarity computed")))
+    problem = Problem.from_features(np.random.default_rng(0).normal(size=(200, 30)), 10)
+    solver = FarthestFirst(0, from_features=True)
+    solver._prepare(problem, MaxMin())
+    assert len(set(solver._solve(problem, MaxMin(), np.random.default_rng(0), None).selected.tolist())) == 10
+
+
+def test_farthest_first_from_features_needs_cosines_and_a_first_token(make_problem):
+    assert "`from_features` needs `first`" in FarthestFirst(from_features=True).supports(make_problem(), MaxMin())
+    dot = Problem.from_features(np.eye(4), 2, metric="dot")
+    assert "under metric='cosine'" in FarthestFirst(0, from_features=True).supports(dot, MaxMin())

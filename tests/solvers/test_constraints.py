@@ -20,8 +20,10 @@ from solvers import (
     Partition,
     Problem,
     PublishedRule,
+    Random,
     Saliency,
     TopK,
+    UniformGrid,
     WholeRows,
     compare,
 )
@@ -82,7 +84,7 @@ def test_solvers_keep_the_constraint_or_say_why_not(constraint, kind, make_probl
     best = BruteForce().solve(problem, objective)
     assert CONSTRAINTS[constraint](best.selected.tolist())
     assert upper_bound(problem, objective, values=[best.value]).value >= best.value - 1e-12
-    for solver in (Greedy(), TopK(), PublishedRule("fopru_rows")):
+    for solver in (Greedy(), TopK(), UniformGrid(), PublishedRule("fopru_rows")):
         reason = solver.supports(problem, objective)
         if reason is None:
             solution = solver.solve(problem, objective)
@@ -91,7 +93,8 @@ def test_solvers_keep_the_constraint_or_say_why_not(constraint, kind, make_probl
         else:
             assert "selects under Cardinality" in reason
             assert reason.endswith(f"got the constraint {constraint!r}")
-    assert (Greedy().supports(problem, objective) is None) == (not isinstance(constraint, WholeRows))
+    assert Greedy().supports(problem, objective) is TopK().supports(problem, objective) is None
+    assert UniformGrid().supports(problem, objective) is not None
     assert (PublishedRule("fopru_rows").supports(problem, objective) is None) == isinstance(constraint, WholeRows)
 
 
@@ -143,7 +146,8 @@ def test_conflicts_exclude_similar_pairs(make_problem):
     assert f"tokens {i} and {j} conflict: similarity" in Conflict(threshold).violation(
         np.array([i, j, *others]), problem
     )
-    assert "Greedy selects under Cardinality, Partition, Forced only" in Greedy().supports(problem, Saliency())
+    reason = Random().supports(problem, Saliency())
+    assert "Random selects under Cardinality, Partition, Forced, WholeRows only" in reason
 
 
 def test_every_solver_answers_for_every_constraint(make_problem):

@@ -53,7 +53,7 @@ def test_time_limit_is_checked(limit, make_problem):
         (TopK("attention_map"), FacilityLocation(), "must have one value per token"),
         (Greedy(), Saliency("nothing like it"), "unknown signal 'nothing like it'; known: attention_map, cls"),
         (Greedy(), LogDet("signed"), "signal 'signed' must be positive to be a quality, got a minimum of -1"),
-        (Exact(), Mixture(), "Exact has methods for Saliency, FacilityLocation, LogDet, MaxMin, got Mixture"),
+        (Exact(), Mixture(), "got Mixture; BruteForce solves small problems exactly"),
         (BruteForce(max_sets=219), FacilityLocation(), "3 of 12 tokens make 220 selections, more than 219"),
         (PublishedRule("fopru_rows"), FacilityLocation(), "keeps whole rows of 4 tokens; `budget` .* got 3"),
     ],
@@ -270,7 +270,8 @@ class Half(FacilityLocation):
 def test_subclasses_inherit_no_proof(make_problem):
     problem = make_problem()
     reason = Exact().supports(problem, Half())
-    assert reason.startswith("Exact has methods for Saliency, FacilityLocation, LogDet, MaxMin, got Half")
+    assert reason.startswith("Exact has methods for Saliency, FacilityLocation, ")
+    assert ", got Half; " in reason
     assert compare(problem, [Greedy()], Half(), progress=False).frame["bound_method"][0] == "data-dependent"
 
 

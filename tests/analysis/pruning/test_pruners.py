@@ -91,7 +91,10 @@ def test_rules_get_the_arrays_they_are_specified_on(visual_tokens: Make) -> None
     }
     for name, kept in expected.items():
         np.testing.assert_array_equal(pruner(name).select(tokens, 12), kept, err_msg=name)
-    assert set(expected) == {rule.name for rule in rules.RULES}
+    # SCOPE has no entry of its own: as a solver it gets the same evidence.
+    entry = SolverPruner(solvers.PublishedRule("scope"), signal="cls", space="features")
+    np.testing.assert_array_equal(entry.select(tokens, 12), rules.scope(tokens.features, tokens.cls, 12))
+    assert {*expected, "scope"} == {rule.name for rule in rules.RULES}
 
 
 def test_parameters_reach_the_rule(visual_tokens: Make) -> None:

@@ -25,6 +25,7 @@ def test_names_are_the_public_functions():
         "greedyprune",
         "divprune",
         "cdpruner",
+        "scope",
     ]
     assert all(getattr(rules, entry.name) is entry.function is rule(entry.name).function for entry in RULES)
 
