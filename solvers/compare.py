@@ -22,7 +22,7 @@ from .objectives import AbstractObjective, FacilityLocation
 from .parts import Parts
 from .problem import Problem
 from .progress import progress_bar
-from .provenance import provenance
+from .provenance import code_digest, own_code_digest, provenance
 from .published import PublishedRule
 from .rules import RULES
 from .solution import Status, relative_gap
@@ -39,16 +39,16 @@ def default_solvers() -> tuple[AbstractSolver, ...]:
 def compare(
     problems: Problem | Iterable[Problem],
     solvers: Sequence[AbstractSolver] | None = None,
-    objective: AbstractObjective[Any] | None = None,
+    objective: AbstractObjective[Any] | Sequence[AbstractObjective[Any]] | None = None,
     *,
     budgets: Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
     time_limit: float | None = 60.0,
-    n_jobs: int = 1,
+    n_jobs: int | None = None,
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Study:
-    """Run every solver on every problem and budget, and bound each from above.
+    """Run every solver on every problem, at every budget, under every objective, and bound each from above.
 
     Parameters
     ----------
@@ -57,33 +57,41 @@ def compare(
     solvers
         Solvers with distinct names; default: `default_solvers()`.
     objective
-        What selections are scored by; default `FacilityLocation()`.
+        What selections are scored by, one or several with distinct names; default `FacilityLocation()`.
     budgets
         Budgets to run each problem at; default: its own.
     seeds
         Seeds of the solvers that use chance; the others run once, under the first.
     time_limit
-        Seconds per run and per bound; None lets them finish.
+        Seconds for each run and, apart from them, for the bound that the runs of a cell share; None lets them finish.
+        One-pass methods do not look at it. What a time limit cuts off depends on the machine; without one, or where
+        everything finishes in time, repeated studies agree in all but the seconds.
     n_jobs
-        Processes, as in joblib; each does all runs of one problem and budget.
+        Processes, as in joblib; each does all runs of one cell (a problem, a budget and an objective). None means one,
+        or what an enclosing `joblib.parallel_config` says: under ``parallel_config(backend="dask")`` cells run on the
+        workers of a `distributed` cluster, which may die on the way. 1 stays in this process in any case.
     store
-        Folder in which finished runs are kept. A run that was interrupted, killed included, continues there; runs are
-        recognised by id and data of the problem, budget, classes and parameters of objective and solver, seed, time
-        limit and package version. A damaged file is reported by a warning and its run repeated.
+        Folder in which finished runs are kept; workers on other machines must see it. A run that was interrupted,
+        killed included, continues there. Runs are recognised by id and data of the problem, budget, classes and
+        parameters of objective and solver, seed, time limit, and source code: that of this package, and that of the
+        classes of `objective` and `solvers` if these are somebody else's. Runs of other code are neither used nor
+        touched. A damaged file is reported by a warning and its run repeated.
     progress
         Whether to show a progress bar on the terminal.
 
     Returns
     -------
     Study
-        Rows in the order problem, budget, solver, seed. All rows of a problem and budget share one upper bound,
-        except where a solver proved a smaller one for itself.
+        Rows in the order problem, budget, objective, solver, seed. All rows of a cell share one upper bound, except
+        where a solver proved a smaller one for itself.
 
     Raises
     ------
     ValueError
-        For no problems, no solvers or no seeds, repeated ids or names, a budget that does not fit, a seed that is no
-        non-negative integer, or a time limit that is not positive.
+        For no problems, solvers, objectives or seeds, repeated ids or names, a budget that does not fit, a seed that
+        is no non-negative integer, or a time limit that is not positive.
+    RuntimeError
+        If a worker runs other code of this package than the caller.
 
     Notes
     -----
@@ -96,6 +104,10 @@ def compare(
     >>> problem = Problem.from_features(np.eye(6) + 0.1, budget=2)
     >>> compare(problem, [Greedy()], progress=False).frame["status"].tolist()
     ['feasible']
+    >>> from solvers import MaxMin
+    >>> both = compare(problem, [Greedy()], [FacilityLocation(), MaxMin()], progress=False)
+    >>> both.frame["objective"].tolist()
+    ['FacilityLocation', 'MaxMin']
     """
     listed = [problems] if isinstance(problems, Problem) else list(problems)
     chosen = default_solvers() if solvers is None else tuple(solvers)
@@ -107,11 +119,14 @@ def compare(
     if budgets is not None:
         _distinct("budgets", [str(budget) for budget in budgets])
     folder = None if store is None else str(Parts(store).folder)
-    scored_by = FacilityLocation() if objective is None else objective
+    objectives = _objectives(objective)
+    _distinct("objective", [scored_by.name for scored_by in objectives])
+    identities = tuple(_recognised_by(solver) for solver in chosen)
     cells = [
-        _Cell(sized, chosen, scored_by, seeds, time_limit, folder)
+        _Cell(sized, chosen, scored_by, seeds, time_limit, folder, identities, _recognised_by(scored_by), code_digest())
         for problem in listed
         for sized in ([problem] if budgets is None else [problem.with_budget(budget) for budget in budgets])
+        for scored_by in objectives
     ]
     rows = [row for cell in _run_all(cells, n_jobs, progress) for row in cell]
     frame = pd.DataFrame(rows)
@@ -127,9 +142,30 @@ def child_seed(problem_id: str, solver_name: str, seed: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def _objectives(
+    given: AbstractObjective[Any] | Sequence[AbstractObjective[Any]] | None,
+) -> list[AbstractObjective[Any]]:
+    listed: list[AbstractObjective[Any]] = [FacilityLocation()]
+    if given is not None:
+        listed = [given] if isinstance(given, AbstractObjective) else list(given)
+    wrong = next((entry for entry in listed if not isinstance(entry, AbstractObjective)), None)
+    if wrong is not None:
+        raise ValueError(f"`objective` must be one or several objectives of `solvers.OBJECTIVES`, got {wrong!r}")
+    return listed
+
+
+def _recognised_by(entry: AbstractSolver | AbstractObjective[Any]) -> str:
+    """Class, parameters and source of a solver or objective, found by the caller: a worker may not have the source."""
+    return f"{identity(entry)}{own_code_digest(entry)}"
+
+
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """All runs of one problem at one budget."""
+    """All runs of one problem at one budget under one objective.
+
+    It travels to workers inside the task. Dask's joblib backend would rather lay an argument of more than a kilobyte
+    (`sys.getsizeof`) on one worker, where it dies with it; an instance of this class is smaller than that.
+    """
 
     problem: Problem
     solvers: tuple[AbstractSolver, ...]
@@ -137,17 +173,21 @@ class _Cell:
     seeds: tuple[int, ...]
     time_limit: float | None
     store: str | None
+    solver_identities: tuple[str, ...]
+    objective_identity: str
+    code: str
 
-    def runs(self) -> Iterator[tuple[AbstractSolver, int]]:
-        for solver in self.solvers:
+    def runs(self) -> Iterator[tuple[AbstractSolver, str, int]]:
+        """Solver, what it is recognised by, and seed."""
+        for solver, recognised_by in zip(self.solvers, self.solver_identities, strict=True):
             for seed in self.seeds[:1] if solver.deterministic else self.seeds:
-                yield solver, seed
+                yield solver, recognised_by, seed
 
 
-def _run_all(cells: list[_Cell], n_jobs: int, progress: bool) -> list[list[dict[str, Any]]]:
+def _run_all(cells: list[_Cell], n_jobs: int | None, progress: bool) -> list[list[dict[str, Any]]]:
     with progress_bar(progress) as bar:
         task = bar.add_task("solving", total=sum(1 for cell in cells for _ in cell.runs()))
-        if n_jobs == 1:
+        if (joblib.effective_n_jobs(None) if n_jobs is None else n_jobs) == 1:
             return [_run(cell, lambda: bar.advance(task)) for cell in cells]
         results: list[list[dict[str, Any]]] = []
         for rows in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(joblib.delayed(_run)(c) for c in cells):
@@ -157,19 +197,24 @@ def _run_all(cells: list[_Cell], n_jobs: int, progress: bool) -> list[list[dict[
 
 
 def _run(cell: _Cell, finished: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+    if code_digest() != cell.code:
+        raise RuntimeError(
+            f"this worker runs the code {code_digest()}, and the caller {cell.code}: install one version"
+        )
     parts = None if cell.store is None else Parts(cell.store)
     about = {
         "version": provenance()["prunescope"],
+        "code": cell.code,
         "data": cell.problem.fingerprint,
         "problem": cell.problem.id,
         "budget": cell.problem.budget,
-        "objective": identity(cell.objective),
+        "objective": cell.objective_identity,
         "time_limit": cell.time_limit,
     }
     shared: dict[str, Any] | None = None
     rows = []
-    for solver, seed in cell.runs():
-        key = about | {"solver": identity(solver), "seed": seed}
+    for solver, recognised_by, seed in cell.runs():
+        key = about | {"solver": recognised_by, "seed": seed}
         row = None if parts is None else parts.read(key)
         if row is None:
             if shared is None:
@@ -210,7 +255,7 @@ def _row(cell: _Cell, solver: AbstractSolver, seed: int, shared: dict[str, Any])
     if reason is not None:
         empty = {"value": None, "upper_bound": shared["value"], "gap": None, "relative_gap": None, "seconds": None}
         row |= empty | {"bound_method": shared["method"], "evaluations": 0, "status": Status.UNSUPPORTED.label}
-        return row | {"reason": reason, "selected": []} | provenance()
+        return row | {"reason": reason, "selected": [], "trace": []} | provenance()
     run_seed = child_seed(problem.id, solver.name, seed)
     solution = solver.solve(problem, objective, seed=run_seed, time_limit=cell.time_limit)
     bound, method = shared["value"], shared["method"]
@@ -232,6 +277,7 @@ def _row(cell: _Cell, solver: AbstractSolver, seed: int, shared: dict[str, Any])
             "status": solution.status.label,
             "reason": "",
             "selected": solution.selected.tolist(),
+            "trace": [list(point) for point in solution.trace],
         }
         | provenance()
     )

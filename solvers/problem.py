@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import operator
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -18,13 +15,12 @@ import numpy.typing as npt
 
 from .arrays import Float64Array, FloatArray, IntArray, distinct_rows, finite, frozen, unit_rows
 from .constraints import AbstractConstraint, Cardinality
-from .files import replacing
 from .names import nearest, unknown
+from .problem_files import ARRAYS, damaged, read_problem, write_problem
 
 METRICS = ("cosine", "dot")
 LARGEST_UNDER_DOT = 1e150
 """Products of larger entries leave the float64 range."""
-_FORMAT = "prunescope-problem-1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -251,13 +247,11 @@ class Problem:
         Raises
         ------
         ValueError
-            If the constraint is not `Cardinality()`, the only one the format holds.
+            If the constraint is none of `constraints.CONSTRAINTS`.
         """
-        if self.constraint != Cardinality():
-            raise ValueError(f"only problems under `Cardinality()` can be saved, got {self.constraint!r}")
-        about = {"format": _FORMAT, "budget": self.budget, "grid": self.grid, "metric": self.metric, "id": self.id}
-        with replacing(path) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, about=np.array(json.dumps(about)), **self._arrays())  # type: ignore[arg-type]
+        about = {"budget": self.budget, "grid": self.grid, "metric": self.metric, "id": self.id}
+        own = {name: array for name, array in self._arrays().items() if name in ARRAYS}
+        write_problem(path, about, self.constraint, own, self.signals)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Problem:
@@ -268,28 +262,11 @@ class Problem:
         OSError
             If the file is missing, damaged, or not a problem.
         """
+        found = read_problem(path)
         try:
-            # Opened here, since np.load leaves a file that it cannot read open.
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            about = json.loads(str(arrays.pop("about")))
-            if about["format"] != _FORMAT:
-                raise ValueError(f"format {about['format']!r}")
-            return cls(
-                budget=about["budget"],
-                features=arrays.get("features"),
-                given_similarity=arrays.get("similarity"),
-                signals={name[7:]: array for name, array in arrays.items() if name.startswith("signal:")},
-                grid=about["grid"],
-                groups=arrays.get("groups"),
-                queries=arrays.get("queries"),
-                metric=about["metric"],
-                id=about["id"],
-            )
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"no problem file at {path}") from error
-        except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise OSError(f"{path} is damaged or not a problem file: {error}") from error
+            return cls(**found)
+        except (ValueError, TypeError, KeyError) as error:
+            raise damaged(path, error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Caches stay behind: a worker process recomputes them faster than they travel.
@@ -323,7 +300,7 @@ def _checked_features(features: npt.ArrayLike, metric: str) -> FloatArray:
         zero = np.flatnonzero(~array.any(axis=1))
         if zero.size:
             raise ValueError(f"`features` must have no zero row under metric='cosine', got row {zero[0]} zero")
-    elif np.abs(array).max() > LARGEST_UNDER_DOT:
+    elif float(np.abs(array).max()) > LARGEST_UNDER_DOT:
         raise ValueError(
             f"`features` must be at most {LARGEST_UNDER_DOT:g} under metric='dot', got {np.abs(array).max():g}"
         )

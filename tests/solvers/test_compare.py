@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
@@ -123,9 +125,48 @@ def test_parallel_equals_sequential(problems):
     )
 
 
+def test_several_objectives_are_their_studies_together(problems):
+    chosen, objectives = [Greedy(), Random(), Exact()], [FacilityLocation(), MaxMin(), solvers.Saliency("gaze")]
+    frame = compare(problems, chosen, objectives, budgets=[2, 4], progress=False).frame
+    assert frame["objective"].unique().tolist() == [entry.name for entry in objectives]
+    assert not frame.duplicated(["problem", "budget", "objective", "solver", "seed"]).any()
+    assert frame["objective"].tolist()[:9] == [entry.name for entry in objectives for _ in chosen]
+    for entry in objectives:
+        alone = compare(problems, chosen, entry, budgets=[2, 4], progress=False)
+        assert numbers(solvers.Study(frame[frame["objective"] == entry.name])) == numbers(alone)
+
+
+def test_a_time_limit_ends_the_search_and_keeps_what_is_known():
+    rng = np.random.default_rng(5)
+    problem = Problem.from_features(rng.normal(size=(60, 6)), 8)
+    frame = compare(problem, [Exact(), Greedy()], time_limit=1e-9, progress=False).frame.set_index("solver")
+    assert frame.loc["Exact", "status"] == "time_limit"
+    assert frame.loc["Greedy", "status"] == "feasible"  # one pass, which no limit cuts off
+    assert np.isfinite(frame[["value", "upper_bound"]]).all().all()
+    finished = compare(problem, [Exact()], time_limit=None, progress=False).frame
+    assert finished["status"].tolist() == ["optimal"]
+    assert finished["value"][0] <= frame["upper_bound"].min()
+
+
+def test_joblib_decides_about_processes_unless_told(problems, monkeypatch):
+    used = []
+    parallel = joblib.Parallel
+    monkeypatch.setattr("joblib.Parallel", lambda **options: used.append(options["n_jobs"]) or parallel(**options))
+    compare(problems, [TopK()], progress=False)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        compare(problems, [TopK()], n_jobs=1, progress=False)
+        assert used == []
+        study = compare(problems, [TopK()], progress=False)
+    assert used == [None]
+    assert numbers(study) == numbers(compare(problems, [TopK()], progress=False))
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        ({"objective": []}, "`objective` must not be empty"),
+        ({"objective": [MaxMin(), MaxMin()]}, "`objective` must be distinct, got 'MaxMin' more than once"),
+        ({"objective": "MaxMin"}, "`objective` must be one or several objectives of `solvers.OBJECTIVES`, got 'M'"),
         ({"problems": []}, "`problems` must not be empty"),
         ({"solvers": []}, "`solvers` must not be empty"),
         ({"seeds": []}, "`seeds` must not be empty"),
@@ -175,6 +216,51 @@ def test_a_stored_row_is_used_only_for_the_very_same_run(make_problem, tmp_path)
     compare(make_problem(id="p"), [TopK("relevance")], MaxMin(), **run)
     compare(make_problem(id="p"), [Random()], time_limit=5, **run)
     assert len(list(tmp_path.iterdir())) == before + 4
+
+
+def test_other_code_shares_no_stored_row(make_problem, tmp_path, monkeypatch):
+    run = {"store": tmp_path, "progress": False}
+    first = compare(make_problem(), [Greedy()], **run)
+    old = {path: path.read_text() for path in tmp_path.iterdir()}
+    monkeypatch.setitem(compare.__globals__, "code_digest", lambda: "0123456789abcdef")
+    assert numbers(compare(make_problem(), [Greedy()], **run)) == numbers(first)
+    assert len(list(tmp_path.iterdir())) == 2 * len(old)
+    assert {path: path.read_text() for path in old} == old
+
+
+def test_a_solver_of_ones_own_is_recognised_by_its_source(make_problem, tmp_path, monkeypatch):
+    """The same module, class and parameters, edited between two runs."""
+    found = []
+    for order in ("", "[::-1]"):
+        source = f"""
+from dataclasses import dataclass
+import numpy as np
+from solvers.solver import AbstractSolver, Outcome
+
+@dataclass(frozen=True)
+class Ends(AbstractSolver):
+    def _solve(self, problem, objective, rng, time_limit):
+        return Outcome(np.arange(problem.tokens){order}[:problem.budget])
+"""
+        folder = tmp_path / f"code{order}"
+        folder.mkdir()
+        (folder / "own_solver.py").write_text(source)
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(folder))
+            solver = importlib.import_module("own_solver").Ends()
+            for _ in range(2):
+                row = compare(make_problem(), [solver], store=tmp_path / "store", progress=False).frame.iloc[0]
+            found.append(row["selected"])
+        del sys.modules["own_solver"]
+    assert found == [[0, 1, 2], [11, 10, 9]]
+    assert len(list((tmp_path / "store").iterdir())) == 1 + 2
+
+
+def test_a_worker_with_other_code_is_refused(make_problem, monkeypatch):
+    digests = iter(["the caller's", "the worker's", "the worker's"])
+    monkeypatch.setitem(compare.__globals__, "code_digest", lambda: next(digests))
+    with pytest.raises(RuntimeError, match="this worker runs the code the worker's, and the caller the caller's"):
+        compare(make_problem(), [Greedy()], progress=False)
 
 
 def test_the_same_name_and_parameters_in_another_class_are_another_run(make_problem, tmp_path):

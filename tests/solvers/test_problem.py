@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pickle
+import tempfile
+from pathlib import Path
 
+import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from solvers import Cardinality, Problem
+from solvers import Cardinality, Conflict, Forced, Partition, Problem, WholeRows
+from solvers.constraints import CONSTRAINTS
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 3))
 
@@ -179,13 +186,111 @@ def test_load_refuses_missing_and_damaged_files(tmp_path, make_problem):
         Problem.load(path)
 
 
-def test_a_constraint_that_the_file_cannot_hold_is_not_dropped(tmp_path):
-    @dataclasses.dataclass(frozen=True)
-    class Even(Cardinality):
-        pass
+def test_files_of_the_first_format_are_read(tmp_path):
+    about = '{"format": "prunescope-problem-1", "budget": 2, "grid": [2, 3], "metric": "cosine", "id": "old"}'
+    np.savez(tmp_path / "p.npz", about=np.array(about), features=FEATURES, **{"signal:cls": np.ones(6)})
+    loaded = Problem.load(tmp_path / "p.npz")
+    written = Problem.from_features(FEATURES, 2, signals={"cls": np.ones(6)}, grid=(2, 3))
+    assert (loaded.id, loaded.constraint, loaded.fingerprint) == ("old", Cardinality(), written.fingerprint)
 
-    with pytest.raises(ValueError, match=r"only problems under `Cardinality\(\)` can be saved, got .*Even\(\)"):
+
+KEPT = (
+    Cardinality(),
+    Partition(2),
+    Partition((np.int64(0), 1, 3)),
+    Partition((1, 2, 1), by="groups"),
+    Forced(kept=(7, 2), dropped=(0, 5)),
+    Forced(kept=(3,), within=Partition((2, 2, 2))),
+    WholeRows(),
+    Conflict(0.99),
+    Conflict(np.float64(0.75)),
+    Conflict(np.float32(1)),
+)
+
+
+@pytest.mark.parametrize("constraint", KEPT, ids=repr)
+def test_every_constraint_comes_back(constraint, make_problem, tmp_path):
+    bare = make_problem(budget=4)
+    groups = [0, 0, 0, 0, 0, 7, 7, 7, 7, -2, -2, -2]
+    problem = dataclasses.replace(bare, constraint=constraint, groups=groups, id="p")
+    problem.save(tmp_path / "p.npz")
+    loaded = Problem.load(tmp_path / "p.npz")
+    assert loaded.constraint == constraint
+    assert repr(loaded.constraint) == repr(constraint)
+    assert (loaded.fingerprint, loaded.budget, loaded.id) == (problem.fingerprint, 4, "p")
+
+
+def test_the_constraints_above_are_all_there_are():
+    assert {type(constraint) for constraint in KEPT} == set(CONSTRAINTS)
+
+
+def test_the_fingerprint_of_a_problem_is_the_same_in_every_version():
+    plain = Problem.from_similarity(np.eye(2), 1, signals={"cls": [0.25, 0.5]}, grid=(1, 2))
+    assert plain.fingerprint[:16] == "09442efcbf046ced"
+
+
+@dataclasses.dataclass(frozen=True)
+class Even(Cardinality):
+    """Somebody else's."""
+
+
+def test_a_constraint_that_the_file_cannot_hold_is_not_dropped(tmp_path):
+    known = "Cardinality, Partition, Forced, WholeRows, Conflict"
+    with pytest.raises(ValueError, match=rf"only problems under {known} can be saved, got Even\(\)"):
         Problem.from_features(FEATURES, 2, constraint=Even()).save(tmp_path / "p.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("constraint", "text"),
+    [
+        ('{"class": "Patition"}', "unknown constraint 'Patition'; did you mean 'Partition'"),
+        ('{"class": "WholeRows", "rows": 2}', "unexpected keyword argument 'rows'"),
+        ('{"class": "Partition", "capacities": -1}', "`capacities` must be one or more integers of at least 0, got -1"),
+        ('{"class": "Partition", "capacities": 1, "by": "rows"}', "a partition by rows needs `grid`"),
+        ('{"class": "Forced", "within": {"class": "os.system"}}', "unknown constraint 'os.system'"),
+        ("{}", "'class'"),
+        ("[1]", "list indices must be integers"),
+    ],
+)
+def test_a_file_with_a_constraint_that_there_is_not_is_refused(constraint, text, tmp_path):
+    about = '{"format": "prunescope-problem-2", "budget": 2, "grid": null, "metric": "cosine", "id": "", '
+    about += f'"signals": [], "constraint": {constraint}}}'
+    np.savez(tmp_path / "p.npz", about=np.array(about), features=FEATURES)
+    with pytest.raises(OSError, match=f"is damaged or not a problem file: .*{text}"):
+        Problem.load(tmp_path / "p.npz")
+
+
+@given(
+    data=hnp.arrays(np.float32, (4, 3), elements=st.floats(0.5, 2, width=32)),
+    signals=st.dictionaries(
+        st.text(max_size=8).filter(lambda name: name != "text"), hnp.arrays(np.float64, 4, elements=st.floats(-9, 9))
+    ),
+    metric=st.sampled_from(["cosine", "dot"]),
+    budget=st.integers(1, 4),
+    id=st.text(max_size=8),
+)
+def test_save_and_load_is_the_identity(data, signals, metric, budget, id):
+    """Names of signals may hold slashes, dots, zeros: they are no paths in the archive."""
+    problem = Problem.from_features(data, budget, signals=signals, metric=metric, grid=(2, 2), id=id)
+    with tempfile.TemporaryDirectory() as folder:
+        problem.save(f"{folder}/p.npz")
+        loaded = Problem.load(f"{folder}/p.npz")
+    assert (loaded.fingerprint, loaded.id, loaded.budget) == (problem.fingerprint, problem.id, budget)
+    assert list(loaded.signals) == list(signals)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(1, 255))
+def test_a_changed_byte_is_harmless_or_found(place, byte):
+    problem = Problem.from_features(FEATURES, 2, signals={"cls": np.arange(6.0)}, constraint=Forced(kept=(1,)), id="p")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "p.npz"
+        problem.save(path)
+        content = bytearray(path.read_bytes())
+        content[int(place * len(content))] ^= byte
+        path.write_bytes(content)
+        with contextlib.suppress(OSError):
+            assert Problem.load(path).fingerprint == problem.fingerprint
 
 
 def test_a_problem_travels_to_worker_processes_without_its_caches(make_problem):

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from solvers import Greedy, Study, TopK, compare
+from solvers import Exact, Greedy, Study, TopK, compare
+from solvers.latex import escaped
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def study():
             "status": "feasible" if value else "unsupported",
             "reason": "",
             "selected": [0],
+            "trace": [],
         }
         for (problem, budget), by_solver in values.items()
         for solver, value in by_solver.items()
@@ -64,9 +66,39 @@ def test_latex(study):
     text = study.to_latex(decimals=1)
     assert r"x\_1 & \textbf{2.5} & \textbf{8.0} \\" in text
     assert r"y & 2.0 & -- \\" in text
-    assert text.startswith(r"\begin{tabular}{lrr}")
+    assert text.splitlines()[:4] == [r"\begin{tabular}{lrr}", r"\toprule", r"solver & 2 & 4 \\", r"\midrule"]
+    assert text.splitlines()[-2:] == [r"\bottomrule", r"\end{tabular}"]
     # Of a gap the smallest is best.
     assert r"x\_1 & \textbf{7.5}" in study.to_latex("gap", decimals=1)
+
+
+def test_latex_of_several_objectives_has_a_line_for_them(study):
+    both = Study(pd.concat([study.frame, study.frame.assign(objective="g & h")], ignore_index=True))
+    lines = both.to_latex(decimals=0).splitlines()
+    assert lines[2] == r" & \multicolumn{2}{c}{f} & \multicolumn{2}{c}{g \& h} \\"
+    assert lines[3] == r"\cmidrule(lr){2-3}\cmidrule(lr){4-5}"
+    assert lines[4] == r"solver & 2 & 4 & 2 & 4 \\"
+
+
+def test_everything_that_means_something_to_latex_is_escaped():
+    assert escaped(r"a\b{c}_d^e~f#g$h%i&j<k>l|m") == (
+        r"a\textbackslash{}b\{c\}\_d\textasciicircum{}e\textasciitilde{}f\#g\$h\%i\&j\textless{}k\textgreater{}"
+        r"l\textbar{}m"
+    )
+
+
+def test_infinite_numbers_have_a_sign_in_latex(study):
+    frame = study.frame.assign(gap=np.where(study.frame["solver"] == "y", np.inf, study.frame["gap"]))
+    assert r"y & $\infty$ & -- \\" in Study(frame).to_latex("gap")
+
+
+def test_representations_are_short_and_escaped(study):
+    named = Study(study.frame.replace({"solver": {"y": "<script>alert(1)</script>"}}))
+    assert repr(named) == "Study(2 problems, 2 budgets, 1 objective, 2 solvers: 5 runs, 1 unsupported)"
+    page = named._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<table" in page
 
 
 def test_a_study_without_a_single_value_has_empty_tables(make_problem):
@@ -83,11 +115,13 @@ def test_unknown_columns_suggest_the_nearest(study):
 
 
 def test_save_and_load(tmp_path, make_problem):
-    study = compare(make_problem(), [Greedy(), TopK("gaze")], progress=False)
+    study = compare(make_problem(), [Greedy(), Exact(), TopK("gaze")], progress=False)
     study.save(tmp_path / "deep" / "selection.parquet")
     loaded = Study.load(tmp_path / "deep" / "selection.parquet")
     assert loaded.frame.columns.tolist() == study.frame.columns.tolist()
-    assert [list(row) for row in loaded.frame["selected"]] == study.frame["selected"].tolist()
+    assert loaded.frame["selected"].tolist() == study.frame["selected"].tolist()
+    assert loaded.frame["trace"].tolist() == study.frame["trace"].tolist()
+    assert len(loaded.frame["trace"][1][0]) == 3
     assert loaded.frame["value"].equals(study.frame["value"])
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["selection.parquet"]
 
