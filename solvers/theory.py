@@ -8,20 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Float64Array
 from .baselines import FarthestFirst, TopK
-from .constraints import AbstractConstraint, Cardinality, Partition
+from .constraints import AbstractConstraint, Cardinality, Forced, Partition
+from .curvature import greedy_curvature as greedy_curvature
+from .curvature import is_monotone as is_monotone
+from .curvature import last_gains as last_gains
+from .curvature import total_curvature as total_curvature
 from .dpp import DppMap
 from .exact import BruteForce, Exact
 from .greedy import Greedy, LazyGreedy, StochasticGreedy, ThresholdGreedy
 from .local_search import LocalSearch
-from .objectives import AbstractObjective, FacilityLocation, LogDet, MaxMin, Saliency
-from .objectives.facility_location import coverage
+from .objectives import AbstractObjective, LogDet, MaxMin, Saliency
 from .problem import Problem
+from .published import PublishedRule
 from .solver import ROUNDING, AbstractSolver
+from .submodularity import MOST_TOKENS as MOST_TOKENS
+from .submodularity import SampledRatio as SampledRatio
+from .submodularity import sampled_submodularity_ratio as sampled_submodularity_ratio
+from .submodularity import submodularity_ratio as submodularity_ratio
 
-MOST_TOKENS = 12
-"""Largest problem whose submodularity ratio is found by looking at all pairs of sets."""
+DIVPRUNE, CDPRUNER = PublishedRule("divprune"), PublishedRule("cdpruner")
+"""The rules that are a solver of this package under another name."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ def guarantee(
 
     Examples
     --------
+    >>> from solvers import FacilityLocation
     >>> round(guarantee(FacilityLocation(), Cardinality(), Greedy()).factor, 4)
     0.6321
     >>> guarantee(MaxMin(), Cardinality(), FarthestFirst()).factor, guarantee(LogDet(), Cardinality(), Greedy()).factor
@@ -97,12 +105,15 @@ def guarantee(
         return _local_search(objective, constraint, solver, problem)
     if type(objective) is Saliency:
         modular = type(solver) in (Greedy, LazyGreedy) or (type(solver) is TopK and solver.signal == objective.signal)
-        if modular and type(constraint) in (Cardinality, Partition):
+        if modular and type(constraint) in (Cardinality, Partition, Forced):
             return Guarantee(
                 1.0, "Greedy is optimal for modular functions over matroids (Edmonds, 1971, Math. Prog. 1)."
             )
-    if type(objective) is MaxMin and type(constraint) is Cardinality and type(solver) in (Greedy, FarthestFirst):
+    farthest_first = type(solver) in (Greedy, FarthestFirst) or solver == DIVPRUNE
+    if type(objective) is MaxMin and type(constraint) is Cardinality and farthest_first:
         return _farthest_first(objective, solver, problem)
+    if type(objective) is LogDet and solver == CDPRUNER:
+        return _cdpruner(objective, problem)
     if _is_greedy(solver, objective) or type(solver) in (StochasticGreedy, ThresholdGreedy):
         return _submodular(objective, constraint, solver, problem)
     return Guarantee(0.0, f"No theorem is known here for {type(solver).__name__} under {objective.name}.")
@@ -118,7 +129,7 @@ def _submodular(
     objective: AbstractObjective[Any], constraint: AbstractConstraint, solver: AbstractSolver, problem: Problem | None
 ) -> Guarantee:
     if not objective.submodular:
-        return Guarantee(0.0, f"Theorems on greedy need submodularity, which {objective.name} does not have.")
+        return _by_ratio(objective, constraint, solver, problem)
     assumptions = (
         Assumption("submodular"),
         Assumption("worth 0 without tokens", None if problem is None else objective.value(problem, []) == 0.0),
@@ -129,10 +140,8 @@ def _submodular(
         return Guarantee(0.0, f"The factor 1 - 1/e needs a monotone function; {objective.name} is not.", assumptions)
     if assumptions[1].holds is False:
         return Guarantee(0.0, "The factor 1 - 1/e needs a function that is 0 without tokens.", assumptions)
-    if type(constraint) is Partition:
-        return Guarantee(0.5, "Greedy over a matroid (Fisher, Nemhauser and Wolsey, 1978).", assumptions)
     if type(constraint) is not Cardinality:
-        return Guarantee(0.0, f"No theorem is known here for {constraint!r}.", assumptions)
+        return _over_matroid(constraint, solver, assumptions)
     if isinstance(solver, (StochasticGreedy, ThresholdGreedy)):
         factor, chance = max(0.0, 1 - math.exp(-1) - solver.epsilon), isinstance(solver, StochasticGreedy)
         source = "Mirzasoleiman et al., 2015, Theorem 1" if chance else "Badanidiyuru and Vondrak, 2014"
@@ -147,6 +156,51 @@ def _submodular(
     return Guarantee(max(by_total, by_greedy), theorem, assumptions)
 
 
+def _over_matroid(
+    constraint: AbstractConstraint, solver: AbstractSolver, assumptions: tuple[Assumption, ...]
+) -> Guarantee:
+    rest = constraint.within if isinstance(constraint, Forced) else constraint
+    if isinstance(solver, (StochasticGreedy, ThresholdGreedy)) or type(rest) not in (Cardinality, Partition):
+        return Guarantee(0.0, f"No theorem is known here for {solver.name} under {constraint!r}.", assumptions)
+    factor, source = 0.5, "Greedy over a matroid (Fisher, Nemhauser and Wolsey, 1978)"
+    if type(rest) is Cardinality:
+        factor, source = 1 - math.exp(-1), "1 - 1/e (Nemhauser, Wolsey and Fisher, 1978)"
+    if rest is not constraint:
+        # What the forced tokens are worth is in both values, and what is added to them is such a function again.
+        source += ", for what is added to the tokens that must stay; these are in every selection"
+    return Guarantee(factor, f"{source}.", assumptions)
+
+
+def _by_ratio(
+    objective: AbstractObjective[Any], constraint: AbstractConstraint, solver: AbstractSolver, problem: Problem | None
+) -> Guarantee:
+    """By the submodularity ratio of the instance, where it is small enough to have it exactly."""
+    none = Guarantee(0.0, f"Theorems on greedy need submodularity, which {objective.name} does not have.")
+    if not objective.monotone or type(constraint) is not Cardinality or type(solver) is not Greedy:
+        return none
+    if problem is None or problem.tokens > MOST_TOKENS or objective.value(problem, []) != 0.0:
+        return none
+    ratio = submodularity_ratio(problem, objective)
+    assumptions = (
+        Assumption("monotone"),
+        Assumption("worth 0 without tokens"),
+        Assumption(f"submodularity ratio {ratio:.4f} over all pairs of sets, positive", ratio > 0.0),
+    )
+    theorem = "1 - e^-ratio (Das and Kempe, 2011; Bian, Buhmann, Krause and Tschiatschek, 2017)."
+    return Guarantee(max(0.0, 1 - math.exp(-ratio)), theorem, assumptions)
+
+
+def _cdpruner(objective: LogDet, problem: Problem | None) -> Guarantee:
+    text = (
+        "CDPruner is greedy for a log-determinant, but the factor 1 - 1/e needs a monotone function. Its relevance is "
+        "rescaled to at most 1, so every gain is the logarithm of at most 1: no token raises the value, the optimum "
+        "is negative, and a factor of a negative number says nothing about how far a selection is from it."
+    )
+    holds = None if problem is None else is_monotone(problem, objective)
+    note = f" {objective.name} is monotone here, but is not the function that the rule climbs." if holds else ""
+    return Guarantee(0.0, text + note, (Assumption("submodular"), Assumption("monotone", holds)))
+
+
 def _farthest_first(objective: MaxMin, solver: AbstractSolver, problem: Problem | None) -> Guarantee:
     anywhere = isinstance(solver, FarthestFirst) and solver.first is not None
     metric = Assumption(
@@ -155,6 +209,9 @@ def _farthest_first(objective: MaxMin, solver: AbstractSolver, problem: Problem 
     )
     several = Assumption("at least two tokens are kept", None if problem is None else problem.budget > 1)
     assumptions = (metric, several) if anywhere else (metric,)
+    if solver == DIVPRUNE:
+        same = None if problem is None else problem.features is not None and problem.metric == "cosine"
+        assumptions = (*assumptions, Assumption("the distances are those of the rule, 1 - cos of the features", same))
     text = (
         "Farthest-first reaches half the largest smallest distance of a metric (Ravi, Rosenkrantz and Tayi, 1994): all "
         "tokens are within its value of the first k - 1 picks, so two of any k share one of these."
@@ -192,124 +249,3 @@ def _semidefinite(problem: Problem) -> bool:
         return True
     values = np.linalg.eigvalsh(problem.similarity)
     return bool(values[0] >= -ROUNDING * max(1.0, values[-1]))
-
-
-def last_gains(problem: Problem, objective: AbstractObjective[Any]) -> Float64Array:
-    """Gain of each token over all the others [token]: the smallest that a submodular objective can ever give it."""
-    n = problem.tokens
-    if type(objective) is FacilityLocation:
-        cover = coverage(problem).astype(np.float64)
-        if n == 1:
-            return cover[0].copy()
-        best = np.argmax(cover, axis=1)
-        lead = cover[np.arange(n), best] - np.partition(cover, n - 2, axis=1)[:, n - 2]
-        return np.bincount(best, weights=lead, minlength=n).astype(np.float64)
-    if type(objective) is LogDet:
-        # det of the kernel without j over det of the kernel is entry j, j of its inverse.
-        quality = objective.quality(problem)
-        inverse = np.linalg.inv(problem.similarity + objective.ridge * np.eye(n))
-        gains: Float64Array = 2.0 * np.log(quality) - np.log(np.diag(inverse))
-        return gains
-    everything = np.arange(n)
-    full = objective.value(problem, everything)
-    return np.array([full - objective.value(problem, np.delete(everything, token)) for token in range(n)])
-
-
-def is_monotone(problem: Problem, objective: AbstractObjective[Any]) -> bool:
-    """Whether no token ever lowers the value of a submodular `objective` on this problem: no last gain is negative.
-
-    Raises
-    ------
-    ValueError
-        If the objective is not submodular: last gains do not decide then.
-    """
-    _check_submodular(objective, "monotonicity is decided by last gains")
-    return objective.monotone or bool(last_gains(problem, objective).min() >= 0.0)
-
-
-def total_curvature(problem: Problem, objective: AbstractObjective[Any]) -> float:
-    """c = 1 - min over tokens of last gain / first gain, in [0, 1] (Conforti and Cornuejols, 1984).
-
-    0 for a modular function, 1 where the others make some token worthless. Greedy reaches (1 - (1 - c/k)^k) / c, which
-    is at least (1 - e^-c) / c, of the optimum. Tokens without a first gain do not count.
-
-    Raises
-    ------
-    ValueError
-        If the objective is not monotone and submodular on this problem.
-    """
-    _check_curvature(problem, objective)
-    return _curvature(objective.gains(objective.start(problem)), last_gains(problem, objective))
-
-
-def greedy_curvature(problem: Problem, objective: AbstractObjective[Any]) -> float:
-    """As the total curvature, over the tokens left after each of the first k - 1 picks of greedy, in [0, 1].
-
-    Conforti and Cornuejols, 1984, Discrete Applied Mathematics 7(3). Greedy reaches 1 - c (k - 1) / k of the optimum: a
-    pick gains at least 1 - c of the first gain of every token left, and the first pick all of it.
-
-    Raises
-    ------
-    ValueError
-        If the objective is not monotone and submodular on this problem.
-    """
-    _check_curvature(problem, objective)
-    state = objective.start(problem)
-    first = objective.gains(state).copy()
-    worst = 0.0
-    for _ in range(problem.budget - 1):
-        state = objective.add(state, int(np.argmax(objective.gains(state))))
-        left = np.isfinite(objective.gains(state))
-        worst = max(worst, _curvature(first[left], objective.gains(state)[left]))
-    return worst
-
-
-def _curvature(first: Float64Array, last: Float64Array) -> float:
-    counts = first > 0
-    if not counts.any():
-        return 0.0
-    return float(np.clip(1.0 - (last[counts] / first[counts]).min(), 0.0, 1.0))
-
-
-def submodularity_ratio(problem: Problem, objective: AbstractObjective[Any]) -> float:
-    """Smallest (sum of single gains over L) / (joint gain over L) of k or fewer tokens S outside L, for |L| <= k.
-
-    Das and Kempe, 2011, arXiv:1102.3975, Definition 2.3, over all L of at most k tokens, so that greedy reaches
-    1 - e^-ratio of the optimum of a monotone function that is 0 without tokens (Theorem 3.2). 1 for submodular
-    functions, capped there. Every pair of sets is looked at.
-
-    Raises
-    ------
-    ValueError
-        For more than 12 tokens, or if the objective is not monotone on this problem.
-    """
-    n, k = problem.tokens, problem.budget
-    if n > MOST_TOKENS:
-        raise ValueError(f"the exact submodularity ratio looks at 3^n pairs; tokens must be at most 12, got {n}")
-    sets = np.arange(1 << n)
-    values = np.array([objective.value(problem, [j for j in range(n) if s >> j & 1]) for s in sets.tolist()])
-    sizes = np.array([s.bit_count() for s in sets.tolist()])
-    noise = ROUNDING * max(1.0, float(np.abs(values).max()))
-    gains = np.stack([np.where(sets >> j & 1, 0.0, values[sets | 1 << j] - values) for j in range(n)], axis=1)
-    if gains.min() < -noise:
-        raise ValueError(f"the submodularity ratio needs a monotone objective, got {objective.name}")
-    members = (sets[:, None] >> np.arange(n) & 1).astype(np.float64)
-    ratio = 1.0
-    for base in sets[sizes <= k].tolist():
-        added = sets[(sets & base == 0) & (sizes <= k) & (sizes > 0)]
-        joint = values[added | base] - values[base]
-        counts = joint > noise
-        if counts.any():
-            ratio = min(ratio, float((members[added[counts]] @ gains[base] / joint[counts]).min()))
-    return ratio
-
-
-def _check_submodular(objective: AbstractObjective[Any], why: str) -> None:
-    if not objective.submodular:
-        raise ValueError(f"{why} for submodular objectives only, got {objective.name}")
-
-
-def _check_curvature(problem: Problem, objective: AbstractObjective[Any]) -> None:
-    _check_submodular(objective, "curvature is defined")
-    if not is_monotone(problem, objective):
-        raise ValueError(f"curvature is defined for monotone objectives only; {objective.name} is not on {problem.id}")
