@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup test lint study train bench
+.PHONY: setup test lint study train bench bench-solvers
 
 setup: $(BIN)/prunescope
 
@@ -31,3 +31,9 @@ train: setup
 bench: setup
 	rm -rf out/bench
 	time $(BIN)/prunescope study --fast --out out/bench
+
+# Peers go into an environment of their own: they would hold back the versions of the project.
+bench-solvers:
+	test -x out/peers/bin/python || $(PYTHON) -m venv out/peers
+	out/peers/bin/pip install -c constraints.txt -e . -r benchmarks/requirements.txt
+	out/peers/bin/python -m benchmarks.solvers --out data/measured/solver_speed.csv
