@@ -10,6 +10,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+IntArray32 = npt.NDArray[np.int32]
 AnyScalar = TypeVar("AnyScalar", bound=np.generic)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .arrays import FloatArray, IntArray
 from .kernels.contents import contents
-from .kernels.coverage import fixed_point, greedy_cover, total_gains
+from .kernels.coverage import fixed_point, greedy_cover
 from .kernels.determinant import map_picks
 from .kernels.dispersion import spread_similarity
 from .objectives import AbstractObjective, FacilityLocation, LogDet, MaxMin
@@ -146,14 +146,14 @@ def _prepared(image: npt.NDArray[Any], check: bool, number: int) -> FloatArray:
 
 def _facility_location(objective: FacilityLocation, keep: int) -> Callable[[int], Picker]:
     def make(tokens: int) -> Picker:
-        buffer = np.empty((tokens, tokens), dtype=np.float32)
-        coverage = buffer.view()
-        coverage.flags.writeable = False
+        buffer = np.empty((tokens, tokens), dtype=np.int32)
+        steps = buffer.view()
+        steps.flags.writeable = False
 
         def pick(matrix: FloatArray, image: int) -> IntArray:
             step = checked_step(float(matrix.max()), image)
             fixed_point(matrix, matrix.dtype.type(step), buffer)
-            return greedy_cover(coverage, total_gains(coverage), keep)
+            return greedy_cover(steps, keep)
 
         return pick
 

@@ -23,7 +23,7 @@ from .constraints import (
 )
 from .kernels.coverage import greedy_cover
 from .kernels.dispersion import greedy_spread
-from .objectives.facility_location import FacilityLocation
+from .objectives.facility_location import FacilityLocation, coverage_steps
 from .objectives.max_min import MaxMin
 from .objectives.objective import AbstractObjective, State
 from .problem import Problem
@@ -186,9 +186,9 @@ class ThresholdGreedy(AbstractSolver):
 
 def greedy_picks(problem: Problem, objective: AbstractObjective[Any]) -> IntArray:
     """Tokens [budget] of exact greedy, in pick order, whatever the constraint of the problem."""
-    state = objective.start(problem)
     if type(objective) in WHOLE_LOOPS:
-        return WHOLE_LOOPS[type(objective)](state, problem.budget)
+        return WHOLE_LOOPS[type(objective)](problem, objective)
+    state = objective.start(problem)
     selected = np.empty(problem.budget, dtype=np.int64)
     for pick in range(problem.budget):
         selected[pick] = np.argmax(objective.gains(state))
@@ -196,11 +196,16 @@ def greedy_picks(problem: Problem, objective: AbstractObjective[Any]) -> IntArra
     return selected
 
 
-WHOLE_LOOPS: dict[type[AbstractObjective[Any]], Callable[[Any, int], IntArray]] = {
-    FacilityLocation: lambda state, budget: greedy_cover(state.coverage, state.gains, budget),
-    MaxMin: lambda state, budget: greedy_spread(state.distances, state.nearest, budget),
+def _spread(problem: Problem, objective: MaxMin) -> IntArray:
+    state = objective.start(problem)
+    return greedy_spread(state.distances, state.nearest, problem.budget)
+
+
+WHOLE_LOOPS: dict[type[AbstractObjective[Any]], Callable[[Problem, Any], IntArray]] = {
+    FacilityLocation: lambda problem, objective: greedy_cover(coverage_steps(problem), problem.budget),
+    MaxMin: _spread,
 }
-"""For exactly these objectives one compiled loop makes all picks, the same ones, from the state of no pick."""
+"""For exactly these objectives one compiled loop makes all picks, the same ones."""
 
 
 def constrained_greedy(problem: Problem, objective: AbstractObjective[Any], rule: IndependenceSystem) -> IntArray:

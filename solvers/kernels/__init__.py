@@ -32,7 +32,9 @@ def warm_up() -> None:
     shared_radii(kernel, 0, np.zeros(2))
     one = np.zeros(1, np.int64)
     eager_swaps(unit, unit, one, 1)
-    greedy_cover(unit, gains, 1)
+    steps = np.eye(2, dtype=np.int32)
+    steps.setflags(write=False)
+    greedy_cover(steps, 1)
     assign(unit, one)
     covered(unit, one)
     for worth in (unit, kernel):

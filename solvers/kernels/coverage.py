@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Float64Array, FloatArray, IntArray
+from ..arrays import Float64Array, FloatArray, IntArray, IntArray32
 from . import plain
 from .jit import fused
 from .records import Cover as Cover
@@ -49,26 +49,57 @@ def cover(coverage: FloatArray, best: FloatArray, gains: Float64Array, token: in
 
 
 @fused(plain=plain.greedy_cover)
-def greedy_cover(coverage: FloatArray, totals: Float64Array, budget: int) -> IntArray:
-    """Tokens [budget] of exact greedy in pick order, from `totals` [token] of `total_gains`; ties to the lowest."""
-    n = coverage.shape[0]
-    best = np.zeros(n, np.float32)
-    gains = totals.copy()
+def greedy_cover(steps: IntArray32, budget: int) -> IntArray:
+    """Tokens [budget] of exact greedy in pick order, from coverage counted in grid `steps`; ties to the lowest.
+
+    Integers do what float32 coverages and float64 gains do, to the last bit, on twice as many tokens at a time: a step
+    count is at most 2**24, so 64 of them fit into an int32 sum before they go to the int64 gains.
+    """
+    n = steps.shape[0]
+    gains, held = np.zeros(n, np.int64), np.zeros(n, np.int32)
+    for i in range(n):
+        for j in range(n):
+            held[j] -= steps[i, j]
+        if i % 64 == 63:
+            _settle(gains, held)
+    _settle(gains, held)
+    best = np.zeros(n, np.int32)
     selected = np.empty(budget, np.int64)
     for pick in range(budget):
-        token = 0
+        token, largest = 0, gains[0]
         for j in range(n):
-            if gains[j] > gains[token]:
-                token = j
-        cover(coverage, best, gains, token)
-        gains[token] = -np.inf
+            if gains[j] > largest:
+                token, largest = j, gains[j]
         selected[pick] = token
+        if pick == budget - 1:
+            break  # nobody asks for the gains after the last pick
+        rows = 0
+        for i in range(n):
+            old, new = best[i], steps[token, i]
+            if new > old:
+                best[i] = new
+                most = new - old
+                for j in range(n):
+                    held[j] += min(max(steps[i, j] - old, np.int32(0)), most)
+                rows += 1
+                if rows % 64 == 0:
+                    _settle(gains, held)
+        _settle(gains, held)
+        gains[token] = -1
     return selected
 
 
+@fused
+def _settle(gains: IntArray, held: IntArray32) -> None:
+    """Take what is `held` off the gains."""
+    for j in range(len(gains)):
+        gains[j] -= held[j]
+        held[j] = 0
+
+
 @fused(plain=plain.fixed_point)
-def fixed_point(similarity: FloatArray, step: FloatScalar, coverage: FloatArray) -> None:
-    """Fill `coverage` [token, token] with max(0, similarity) rounded to multiples of `step`, a power of two.
+def fixed_point(similarity: FloatArray, step: FloatScalar, steps: IntArray32) -> None:
+    """Fill `steps` [token, token] with max(0, similarity) rounded to multiples of `step`, a power of two.
 
     `step` has the type of the similarity: scaling by a power of two is exact in either, and float32 is twice as fast.
     """
@@ -76,7 +107,7 @@ def fixed_point(similarity: FloatArray, step: FloatScalar, coverage: FloatArray)
     scale = np.float32(1.0) / step
     for i in range(n):
         for j in range(n):
-            coverage[i, j] = np.rint(max(similarity[i, j], np.float32(0.0)) * scale) * step
+            steps[i, j] = np.int32(np.rint(max(similarity[i, j], np.float32(0.0)) * scale))
 
 
 @fused(plain=plain.assign)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Float64Array, FloatArray, IntArray
+from ..arrays import Float64Array, FloatArray, IntArray, IntArray32
 from .records import Cover, MapPicks, Swapped
 
 
@@ -37,20 +37,25 @@ def serve(worth: FloatArray, best: FloatArray, gains: Float64Array, token: int) 
     best[better] = new[better]
 
 
-def greedy_cover(coverage: FloatArray, totals: Float64Array, budget: int) -> IntArray:
-    best, gains = np.zeros(len(coverage), coverage.dtype), totals.copy()
+def greedy_cover(steps: IntArray32, budget: int) -> IntArray:
+    best, gains = np.zeros(len(steps), np.int64), steps.sum(axis=0, dtype=np.int64)
     selected = np.empty(budget, np.int64)
     for pick in range(budget):
         token = int(np.argmax(gains))
-        cover(coverage, best, gains, token)
-        gains[token] = -np.inf
+        new = steps[token]
+        better = np.flatnonzero(new > best)
+        lost = steps[better] - best[better, None]
+        np.clip(lost, 0, (new - best)[better, None], out=lost)
+        gains -= lost.sum(axis=0)
+        best[better] = new[better]
+        gains[token] = -1
         selected[pick] = token
     return selected
 
 
-def fixed_point(similarity: FloatArray, step: np.floating[Any], coverage: FloatArray) -> None:
+def fixed_point(similarity: FloatArray, step: np.floating[Any], steps: IntArray32) -> None:
     scaled = np.maximum(similarity, 0.0) * (np.float32(1.0) / step)
-    coverage[:] = np.rint(scaled, out=scaled) * step
+    steps[:] = np.rint(scaled, out=scaled)
 
 
 def examined(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Float64Array, FloatArray, frozen
+from ..arrays import Float64Array, FloatArray, IntArray32, frozen
 from ..kernels.coverage import cover, total_gains
 from ..problem import Problem
 from .objective import AbstractObjective
@@ -33,11 +33,28 @@ def coverage(problem: Problem) -> FloatArray:
       do not depend on the order of summation, on the number of threads or on the batch size, and equal tokens tie
       exactly. The rounding moves a cosine by at most 3e-8, less than float32 features do.
     """
-    return problem.cached("coverage", lambda: _fixed_point(np.maximum(problem.similarity, 0.0)))
+
+    def build() -> FloatArray:
+        step = np.float32(grid_step(problem.similarity))
+        return frozen(coverage_steps(problem) * step)  # at most 2**24 steps of a power of two: exact
+
+    matrix: FloatArray = problem.cached("coverage", build)
+    return matrix
+
+
+def coverage_steps(problem: Problem) -> IntArray32:
+    """`coverage` counted in steps of its grid, int32 [token, token], in [0, 2**24]."""
+
+    def build() -> IntArray32:
+        steps = np.rint(np.maximum(problem.similarity, 0.0) / grid_step(problem.similarity)).astype(np.int32)
+        return frozen(steps)
+
+    counted: IntArray32 = problem.cached("coverage steps", build)
+    return counted
 
 
 def grid_step(values: npt.NDArray[np.floating[Any]]) -> float:
-    """Distance of neighbouring fixed-point numbers for non-negative `values`, a power of two."""
+    """Distance of neighbouring fixed-point numbers for `values`, a power of two."""
     largest = float(values.max())
     return float(2.0 ** (np.ceil(np.log2(largest)) - GRID_BITS)) if largest > 0 else 1.0
 
@@ -48,11 +65,6 @@ def scale_reason(problem: Problem) -> str | None:
     if largest > 0 and not SCALES[0] <= largest <= SCALES[1]:
         return f"the largest similarity must lie in [{SCALES[0]:g}, {SCALES[1]:g}], got {largest:g}"
     return None
-
-
-def _fixed_point(values: Float64Array) -> FloatArray:
-    step = grid_step(values)
-    return frozen((np.round(values / step) * step).astype(np.float32))
 
 
 @dataclass

@@ -59,11 +59,11 @@ def arguments(name, n, k, seed):
     return {
         "total_gains": lambda: (coverage,),
         "cover": lambda: (coverage, best, rng.integers(0, 9, n) / 8.0, token),
-        "greedy_cover": lambda: (coverage, plain.total_gains(coverage), k),
+        "greedy_cover": lambda: (fixed((coverage * 2**20).astype(np.int32)), k),
         "fixed_point": lambda: (
             fixed(rng.normal(size=(n, n)).astype(np.float32)),
             np.float32(2.0**-20),
-            np.empty((n, n), np.float32),
+            np.empty((n, n), np.int32),
         ),
         "examined": lambda: (
             bits if seed % 2 else fixed(rng.integers(0, 9, (n, n)).astype(np.int32)),
