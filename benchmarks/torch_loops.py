@@ -37,7 +37,7 @@ def dpp_map(kernel: Tensor, keep: int) -> Tensor:
     return picks
 
 
-def max_min(distances: Tensor, keep: int, first: Tensor) -> Tensor:
+def max_min(distances: Tensor, first: Tensor, keep: int) -> Tensor:
     """Farthest-first traversal [B, k] from `first` [B], for distances [B, n, n]: the loop of DivPrune."""
     images = torch.arange(len(distances))
     nearest = distances[images, first].clone()

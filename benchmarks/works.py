@@ -152,34 +152,73 @@ def _dpp_of_features(unit: torch.Tensor, keep: int) -> torch.Tensor:
 
 
 def _max_min_of_features(unit: torch.Tensor, keep: int) -> torch.Tensor:
-    return torch_loops.max_min((1.0 - unit @ unit.T)[None], keep, torch.tensor([0]))
+    return torch_loops.max_min((1.0 - unit @ unit.T)[None], torch.tensor([0]), keep)
 
 
 def batches(setting: Setting) -> list[Row]:
-    """32 images at once, similarity in float32, against the batched torch loops, which get what they need of it made.
+    """32 images at once from their similarity in float32, checked or not, against the batched torch loops.
 
-    Ours turns the similarity into coverage, kernel or distances itself, and checks it for NaN, infinity and asymmetry.
+    A target is about the same work: from the similarity to the tokens. The rows "prepared" give the torch loop what it
+    needs made beforehand: coverage, kernel, distances and the first pick; `select_batch` always makes them itself.
     """
     problems = [setting.problem(64, seed=seed) for seed in range(IMAGES if setting.shrink == 1 else 4)]
     keep = problems[0].budget
     similarity = np.stack([problem.similarity for problem in problems]).astype(np.float32)
     given = torch.from_numpy(similarity)
-    first = torch.from_numpy(np.stack([SPREAD.isolation(problem) for problem in problems])).argmax(dim=1)
-    loops: tuple[tuple[AbstractObjective[Any], Callable[[], torch.Tensor], float], ...] = (
-        (FL, partial(torch_loops.facility_location, given.clamp_min(0.0), keep), 20),
-        (DPP, partial(torch_loops.dpp_map, given + DPP.ridge * torch.eye(given.shape[1]), keep), 3),
-        (SPREAD, partial(torch_loops.max_min, 1.0 - given, keep, first), 3),
-    )
     rows = []
-    for objective, loop, least in loops:
+    for objective, prepare, loop, least in TORCH_BATCHES:
+        prepared = prepare(given)
+        calls: dict[str, tuple[Callable[[], torch.Tensor], bool]] = {
+            "torch batched loop, float32": (partial(_from_similarity, prepare, loop, given, keep), True),
+            "torch batched loop, float32, prepared": (partial(loop, *prepared, keep), False),
+        }
+        if objective is DPP:
+            calls["torch batched loop, float64"] = (
+                partial(_from_similarity, prepare, loop, given.double(), keep),
+                False,
+            )
         for check in (True, False):
             ours = f"select_batch {objective.name}{'' if check else ', check=False'}"
             row = about(f"batch {objective.name}", problems[0], ours, len(problems))
-            target = setting.target(RATIO, least) if check else None
             call = partial(select_batch, similarity, keep, objective, check=check)
-            others: dict[str, Any] = {"torch batched loop, float32": (partial(ready, loop), target)}
+            others: dict[str, Any] = {
+                name: (partial(ready, peer), setting.target(RATIO, least) if check and same_work else None)
+                for name, (peer, same_work) in calls.items()
+            }
             rows += setting.against(row, call, others, total(problems, objective))
     return rows
+
+
+def _from_similarity(
+    prepare: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+    loop: Callable[..., torch.Tensor],
+    given: torch.Tensor,
+    keep: int,
+) -> torch.Tensor:
+    return loop(*prepare(given), keep)
+
+
+def _spread(given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances and the most isolated token, DivPrune's first."""
+    distances = 1.0 - given
+    isolation = distances + torch.diag(torch.full((given.shape[1],), torch.inf, dtype=given.dtype))
+    return distances, isolation.amin(dim=2).argmax(dim=1)
+
+
+TORCH_BATCHES: tuple[
+    tuple[
+        AbstractObjective[Any],
+        Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+        Callable[..., torch.Tensor],
+        float,
+    ],
+    ...,
+] = (
+    (FL, lambda given: (given.clamp_min(0.0),), torch_loops.facility_location, 20),
+    (DPP, lambda given: (given + DPP.ridge * torch.eye(given.shape[1]),), torch_loops.dpp_map, 3),
+    (SPREAD, _spread, torch_loops.max_min, 3),
+)
+"""Objective, what its torch loop needs made of the similarity, the loop, and the ratio to reach."""
 
 
 def local_search(setting: Setting) -> list[Row]:

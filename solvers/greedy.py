@@ -49,6 +49,12 @@ class Greedy(AbstractSolver):
     def _supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
         return dead_end(problem, lambda rule: constrained_greedy(problem, objective, rule))
 
+    def _prepare(self, problem: Problem, objective: AbstractObjective[Any]) -> None:
+        if type(objective) is FacilityLocation and type(problem.constraint) is Cardinality:
+            coverage_steps(problem)  # all that its loop looks at
+        else:
+            super()._prepare(problem, objective)
+
     def _solve(
         self, problem: Problem, objective: AbstractObjective[Any], rng: np.random.Generator, time_limit: float | None
     ) -> Outcome:
