@@ -36,7 +36,7 @@ def coverage(problem: Problem) -> FloatArray:
 
     def build() -> FloatArray:
         step = np.float32(grid_step(problem.similarity))
-        return frozen(coverage_steps(problem) * step)  # at most 2**24 steps of a power of two: exact
+        return frozen(coverage_steps(problem).astype(np.float32) * step)  # up to 2**24 powers of two: exact
 
     matrix: FloatArray = problem.cached("coverage", build)
     return matrix

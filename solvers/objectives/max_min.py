@@ -63,7 +63,7 @@ class MaxMin(AbstractObjective[MaxMinState]):
         return lowest
 
     def value(self, problem: Problem, selected: npt.ArrayLike) -> float:
-        chosen = np.asarray(selected, dtype=np.int64)
+        chosen = np.array(selected, dtype=np.int64)  # a copy: the loop is compiled for arrays that may be written to
         if chosen.size == 0:
             return 0.0
         if chosen.size == 1:
