@@ -15,7 +15,9 @@ from solvers import (
     DppMap,
     Exact,
     FacilityLocation,
+    FarthestFirst,
     Greedy,
+    KDpp,
     LazyGreedy,
     LogDet,
     MaxMin,
@@ -28,7 +30,13 @@ from solvers import (
 )
 from solvers.bounds import upper_bound
 
-SOLVER_INSTANCES = [kind() for kind in SOLVERS] + [PublishedRule(rule.name) for rule in RULES[1:]]
+SOLVER_INSTANCES = [
+    *(kind() for kind in SOLVERS),
+    *(PublishedRule(rule.name) for rule in RULES[1:]),
+    DppMap(from_features=True),
+    KDpp(from_features=True),
+    FarthestFirst(first=0, from_features=True),
+]
 OBJECTIVE_INSTANCES = [kind() for kind in OBJECTIVES]
 
 each_solver = pytest.mark.parametrize("solver", SOLVER_INSTANCES, ids=lambda solver: solver.name)
