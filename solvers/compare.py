@@ -14,6 +14,7 @@ import pandas as pd
 
 from .baselines import Random, TopK, UniformGrid
 from .bounds import upper_bound
+from .constraints import NoSelectionError
 from .dpp import DppMap, KDpp
 from .exact import Exact
 from .greedy import Greedy
@@ -253,11 +254,12 @@ def _row(cell: _Cell, solver: AbstractSolver, seed: int, shared: dict[str, Any])
     }
     reason = solver.supports(problem, objective)
     if reason is not None:
-        empty = {"value": None, "upper_bound": shared["value"], "gap": None, "relative_gap": None, "seconds": None}
-        row |= empty | {"bound_method": shared["method"], "evaluations": 0, "status": Status.UNSUPPORTED.label}
-        return row | {"reason": reason, "selected": [], "trace": []} | provenance()
+        return row | _without_value(shared, Status.UNSUPPORTED, reason)
     run_seed = child_seed(problem.id, solver.name, seed)
-    solution = solver.solve(problem, objective, seed=run_seed, time_limit=cell.time_limit)
+    try:
+        solution = solver.solve(problem, objective, seed=run_seed, time_limit=cell.time_limit)
+    except NoSelectionError as error:
+        return row | _without_value(shared, Status.NO_SELECTION, str(error))
     bound, method = shared["value"], shared["method"]
     if solution.value > bound + ROUNDING * max(1.0, abs(solution.value)):
         raise RuntimeError(f"{solver.name} on {problem.id} exceeds the {method} bound {bound!r}: {solution.value!r}")
@@ -281,6 +283,12 @@ def _row(cell: _Cell, solver: AbstractSolver, seed: int, shared: dict[str, Any])
         }
         | provenance()
     )
+
+
+def _without_value(shared: dict[str, Any], status: Status, reason: str) -> dict[str, Any]:
+    empty = {"value": None, "upper_bound": shared["value"], "gap": None, "relative_gap": None, "seconds": None}
+    about = {"bound_method": shared["method"], "evaluations": 0, "status": status.label, "reason": reason}
+    return empty | about | {"selected": [], "trace": []} | provenance()
 
 
 def _distinct(name: str, values: list[str]) -> None:

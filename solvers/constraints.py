@@ -56,6 +56,10 @@ class StuckError(RuntimeError):
     """No token may join those chosen so far, and they are fewer than the budget."""
 
 
+class NoSelectionError(ValueError):
+    """No selection that keeps the constraint was found: there is none, or the time was up before one was met."""
+
+
 @dataclass(frozen=True)
 class IndependenceSystem(AbstractConstraint):
     """A constraint that can be kept token by token: what may not join some tokens may not join more of them either."""

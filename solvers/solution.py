@@ -17,6 +17,7 @@ class Status(enum.Enum):
     OPTIMAL = "Proven optimal: no allowed selection has a larger value (within the stated tolerance)."
     FEASIBLE = "Finished: the selection is allowed, no claim of optimality is made."
     TIME_LIMIT = "Stopped at the time limit: the best selection so far and its bound are returned."
+    NO_SELECTION = "No result: no selection keeps the constraint, or none was met within the time limit."
     UNSUPPORTED = "Not run: the solver does not support this problem or objective."
 
     @property

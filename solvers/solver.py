@@ -91,7 +91,8 @@ class AbstractSolver(ABC):
         Raises
         ------
         ValueError
-            If the solver does not support the combination, or `seed` or `time_limit` is out of range.
+            If the solver does not support the combination, or `seed` or `time_limit` is out of range. As
+            `NoSelectionError` if it found no selection that keeps the constraint.
         RuntimeError
             If the solver returns a selection that is not allowed, or a bound below its own value: a defect in it.
         """

@@ -42,7 +42,8 @@ class Study:
         `upper_bound - value`, `relative_gap` the same over |value| (for log-determinants read `gap`, see
         `solution.relative_gap`), `seconds` the selection alone, `selected` the kept tokens in pick order, `trace` the
         progress of an anytime solver as a list of [seconds, value, its own upper bound], empty for the others.
-        Combinations that a solver does not support have status "unsupported", the reason, and no value.
+        Combinations that a solver does not support have status "unsupported", the reason, and no value; so have runs
+        that found no selection which keeps the constraint, with status "no_selection".
 
     Raises
     ------

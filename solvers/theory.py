@@ -99,6 +99,10 @@ def guarantee(
     """
     if type(constraint) not in solver.constraints:
         return Guarantee(0.0, f"{type(solver).__name__} cannot keep the constraint {constraint!r}.")
+    if type(solver) is Exact:
+        reason = solver.refusal(objective, constraint)
+        if reason is not None:
+            return Guarantee(0.0, f"{reason}.")
     if type(solver) in (Exact, BruteForce):
         return Guarantee(1.0, "Proven optimal.", (Assumption("the status of the solution is OPTIMAL", None),))
     if type(solver) is LocalSearch:

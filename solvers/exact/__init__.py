@@ -94,17 +94,19 @@ class Exact(AbstractSolver):
     constraints: ClassVar[tuple[type[AbstractConstraint], ...]] = (Cardinality, Partition, Forced, WholeRows, Conflict)
 
     def _supports(self, problem: Problem, objective: AbstractObjective[Any]) -> str | None:
-        if type(objective) in METHODS:
-            if type(objective) is Saliency or type(problem.constraint) is Cardinality:
-                return None
-            return (
-                f"Exact solves {type(objective).__name__} under Cardinality only, got the constraint "
-                f"{problem.constraint!r}; BruteForce solves small problems exactly"
-            )
-        known = ", ".join(kind.__name__ for kind in METHODS)
-        return (
-            f"Exact has methods for {known}, got {type(objective).__name__}; BruteForce solves small problems exactly"
-        )
+        return self.refusal(objective, problem.constraint)
+
+    @staticmethod
+    def refusal(objective: AbstractObjective[Any], constraint: AbstractConstraint) -> str | None:
+        """None if there is a method for the objective under the constraint, else a sentence with the reason."""
+        elsewhere = "BruteForce solves small problems exactly"
+        if type(objective) not in METHODS:
+            known = ", ".join(kind.__name__ for kind in METHODS)
+            return f"Exact has methods for {known}, got {type(objective).__name__}; {elsewhere}"
+        if type(objective) is Saliency or type(constraint) is Cardinality:
+            return None
+        kind = type(objective).__name__
+        return f"Exact solves {kind} under Cardinality only, got the constraint {constraint!r}; {elsewhere}"
 
     def _prepare(self, problem: Problem, objective: AbstractObjective[Any]) -> None:
         super()._prepare(problem, objective)

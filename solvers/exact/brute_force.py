@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..constraints import AbstractConstraint, Cardinality, Conflict, Forced, Partition, WholeRows
+from ..constraints import (
+    AbstractConstraint,
+    Cardinality,
+    Conflict,
+    Forced,
+    NoSelectionError,
+    Partition,
+    WholeRows,
+)
 from ..objectives.objective import AbstractObjective
 from ..problem import Problem
 from ..solution import Status
@@ -57,6 +65,9 @@ class BruteForce(AbstractSolver):
                 status = Status.TIME_LIMIT
                 break
         if not best:
-            raise ValueError(f"no selection of {problem.id} keeps {problem.constraint!r}, or none was met in time")
+            what = f"no selection of {problem.id} keeps {problem.constraint!r}"
+            raise NoSelectionError(f"{what}, or none was met in time")
+                f"no selection of {problem.id} keeps {problem.constraint!r}, or none was met in time"
+            )
         bound = reached if status is Status.OPTIMAL else math.inf
         return Outcome(np.array(best, dtype=np.int64), status, bound, valued)

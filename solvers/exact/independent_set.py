@@ -11,7 +11,7 @@ from ortools.sat.python import cp_model
 
 from ..arrays import Float64Array, IntArray
 from ..conflict_bounds import clique_maxima
-from ..constraints import BoolArray, Conflict
+from ..constraints import BoolArray, Conflict, NoSelectionError
 from ..kernels.independent_set import Cliques, edge_clique_cover, relocate
 from ..objectives import Saliency
 from ..problem import Problem
@@ -68,7 +68,7 @@ def solve_independent_set(problem: Problem, objective: Saliency, time_limit: flo
 
     Raises
     ------
-    ValueError
+    NoSelectionError
         If no selection is allowed, or none was met within the time limit.
     """
     started = time.perf_counter()
@@ -85,7 +85,7 @@ def solve_independent_set(problem: Problem, objective: Saliency, time_limit: flo
         infeasible = _integer_program(search, conflicts, deadline)
     if search.selected is None:
         why = "proven" if infeasible else f"none was met in {time_limit:g} seconds"
-        raise ValueError(f"no selection of {problem.budget} tokens of {problem.id} keeps {rule!r} ({why})")
+        raise NoSelectionError(f"no selection of {problem.budget} tokens of {problem.id} keeps {rule!r} ({why})")
     status = Status.OPTIMAL if search.closed else Status.TIME_LIMIT
     return Outcome(search.selected, status, search.upper_bound, problem.tokens, search.trace)
 

@@ -19,6 +19,7 @@ import pytest
 import solvers
 from solvers import (
     BruteForce,
+    Conflict,
     DppMap,
     Exact,
     FacilityLocation,
@@ -30,6 +31,7 @@ from solvers import (
     Problem,
     PublishedRule,
     Random,
+    Saliency,
     TopK,
     compare,
 )
@@ -366,3 +368,16 @@ def test_default_solvers_have_distinct_names_and_hold_every_rule():
     assert len(set(names)) == len(names)
     assert {rule.name for rule in solvers.RULES} <= set(names)
     assert PublishedRule("divprune") in solvers.default_solvers()
+
+
+def test_a_problem_without_an_allowed_selection_is_a_row_with_the_reason():
+    """In a ring of five tokens that conflict with their neighbours two can stay, a third cannot."""
+    ring = np.eye(5) + 0.95 * (np.roll(np.eye(5), 1, axis=0) + np.roll(np.eye(5), -1, axis=0))
+    problem = Problem.from_similarity(ring, 3, signals={"cls": np.ones(5)}, constraint=Conflict(0.9), id="ring")
+    study = compare(problem, [Exact(), BruteForce(), TopK()], Saliency(), progress=False)
+    assert study.frame["status"].tolist() == ["no_selection", "no_selection", "unsupported"]
+    assert study.frame["value"].isna().all()
+    reasons = study.frame["reason"].tolist()
+    assert reasons[0] == "no selection of 3 tokens of ring keeps Conflict(threshold=0.9) (proven)"
+    assert reasons[1].startswith("no selection of ring keeps Conflict(threshold=0.9)")
+    assert "allows no other" in reasons[2]

@@ -323,3 +323,11 @@ def test_summary_names_what_is_needed(make_problem):
     assert text.startswith("at least 0.5321 of the optimum in expectation. 1 - 1/e - epsilon (Mirzasoleiman")
     assert "submodular: holds; worth 0 without tokens: to be checked; monotone: holds." in text
     assert "monotone: fails" in theory.guarantee(LogDet(), Cardinality(), Greedy(), make_problem()).summary()
+
+
+def test_exact_promises_nothing_under_a_constraint_it_refuses():
+    refused = theory.guarantee(FacilityLocation(), Partition(1), Exact())
+    assert refused.factor == 0
+    assert "under Cardinality only, got the constraint Partition" in refused.theorem
+    assert theory.guarantee(FacilityLocation(), Cardinality(), Exact()).factor == 1
+    assert theory.guarantee(Saliency(), Partition(1), Exact()).factor == 1
