@@ -67,7 +67,5 @@ class BruteForce(AbstractSolver):
         if not best:
             what = f"no selection of {problem.id} keeps {problem.constraint!r}"
             raise NoSelectionError(f"{what}, or none was met in time")
-                f"no selection of {problem.id} keeps {problem.constraint!r}, or none was met in time"
-            )
         bound = reached if status is Status.OPTIMAL else math.inf
         return Outcome(np.array(best, dtype=np.int64), status, bound, valued)

@@ -207,9 +207,3 @@ def eager_swaps(by_client: FloatArray, by_token: FloatArray, selected: IntArray,
     Information Systems 101, arXiv:2008.05171), hence its result where no rounding interferes.
     """
     return _swaps(by_client, by_token, selected, max_moves, True)
-
-
-@fused(plain=plain.interchange)
-def interchange(coverage: FloatArray, selected: IntArray, max_moves: int) -> IntArray:
-    """`steepest_swaps` over a symmetric coverage matrix [token, token], which is its own other layout."""
-    return _swaps(coverage, coverage, selected, max_moves, False).selected

@@ -85,10 +85,6 @@ def eager_swaps(by_client: FloatArray, by_token: FloatArray, selected: IntArray,
     return _swaps(by_client, by_token, selected, max_moves, True)
 
 
-def interchange(coverage: FloatArray, selected: IntArray, max_moves: int) -> IntArray:
-    return _swaps(coverage, coverage, selected, max_moves, False).selected
-
-
 def _swaps(by_client: FloatArray, by_token: FloatArray, selected: IntArray, max_moves: int, eager: bool) -> Swapped:
     chosen, n = selected.copy(), by_client.shape[1]
     gain, loss, back = np.zeros(n), np.zeros(len(chosen)), np.zeros((len(chosen), n))

@@ -74,7 +74,6 @@ def arguments(name, n, k, seed):
         "covered": lambda: (coverage, selected),
         "steepest_swaps": lambda: (worth, fixed(worth.T.copy()), selected, 1 + seed),
         "eager_swaps": lambda: (worth, fixed(worth.T.copy()), selected, 1 + seed),
-        "interchange": lambda: (coverage, selected, 100),
         "extend_cholesky": lambda: (kernel, rng.normal(size=(n, n)), np.diag(kernel).copy(), floor, k, token),
         "map_picks": lambda: (kernel, np.diag(kernel).copy(), floor, k),
         "greedy_map": lambda: (kernel, floor, k),
