@@ -1,7 +1,11 @@
 """Paper-ready figures: one function per figure, tidy frames in, a Matplotlib `Figure` out.
 
+`FIGURES` are those of the report; `STUDY_FIGURES` draw what the methods of `solvers.Study` return, `ATTENTION_FIGURES`
+what the tables of `analysis.metrics` hold, beside published curves where there are any.
+
 A figure never computes a statistic: frames hold estimate, low and high already, in the columns that `frames` names.
-No function touches pyplot, the backend or the reader's rcParams. A new figure is one file and one entry in `FIGURES`.
+No function touches pyplot, the backend or the reader's rcParams. A new figure is one file and one entry in
+one of the three.
 """
 
 from __future__ import annotations
@@ -15,8 +19,24 @@ from .accuracy_vs_budget import accuracy_vs_budget as accuracy_vs_budget
 from .accuracy_vs_cost import accuracy_vs_cost as accuracy_vs_cost
 from .attention_maps import attention_maps as attention_maps
 from .certified_gap import certified_gap as certified_gap
+from .critical_difference import critical_difference as critical_difference
 from .dispersion import dispersion as dispersion
+from .gap_versus_time import gap_versus_time as gap_versus_time
+from .head_atlas import head_atlas as head_atlas
+from .index_profile import index_profile as index_profile
 from .kept_tokens import kept_tokens as kept_tokens
+from .layer_agreement import layer_agreement as layer_agreement
+from .mass_curves import mass_curves as mass_curves
+from .overlap import overlap as overlap
+from .pareto import pareto as pareto
+from .performance_profile import performance_profile as performance_profile
+from .position_maps import position_maps as position_maps
+from .published import published_mass_curves as published_mass_curves
+from .published import published_quartile_kept as published_quartile_kept
+from .published import published_quartiles as published_quartiles
+from .quartile_kept import quartile_kept as quartile_kept
+from .score_histogram import score_histogram as score_histogram
+from .selection_frequency import selection_frequency as selection_frequency
 from .shift import shift as shift
 from .style import Saved as Saved
 from .style import save as save
@@ -31,4 +51,23 @@ FIGURES: tuple[Callable[..., Figure], ...] = (
     accuracy_by_task,
     accuracy_vs_cost,
     kept_tokens,
+)
+
+STUDY_FIGURES: tuple[Callable[..., Figure], ...] = (
+    performance_profile,
+    critical_difference,
+    gap_versus_time,
+    pareto,
+    overlap,
+)
+
+ATTENTION_FIGURES: tuple[Callable[..., Figure], ...] = (
+    mass_curves,
+    score_histogram,
+    index_profile,
+    position_maps,
+    selection_frequency,
+    layer_agreement,
+    head_atlas,
+    quartile_kept,
 )

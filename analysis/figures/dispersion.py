@@ -20,6 +20,7 @@ METRIC_NAMES = {
     "top_mass": "Mass on the top 10 %",
     "participation_ratio": "Participation ratio",
     "spatial_spread": "Spatial spread",
+    "spatial_spread_patches": "Spatial spread (patches)",
 }
 
 

@@ -52,7 +52,18 @@ ATTENTION = Schema("attention", ("source", "layer", "metric"), (*INTERVAL, "unif
 QUARTILES = Schema("quartiles", ("source", "layer", "quartile"), INTERVAL)
 SELECTION = Schema("selection", ("solver", "objective", "keep"), ("kind", "value", "gap", "low", "high", "seconds"))
 ACCURACY = Schema("accuracy", ("pruner", "keep", "task"), INTERVAL)
+PROGRESS = Schema("progress", ("objective", "budget", "solver", "seconds"), ("relative_gap", "proven_gap"))
+FRONT = Schema("front", ("objective", "budget", "solver"), ("relative_gap", "seconds", "efficient"))
 COST = Schema("cost", ("pruner", "keep"), ("flops_ratio", "kv_ratio"))
+
+CURVES = Schema("curves", ("source", "layer", "share"), ("mass",))
+PUBLISHED_CURVES = Schema("published", ("source", "label", "share"), ("mass",))
+HISTOGRAM = Schema("histogram", ("source", "layer", "score"), ("share",))
+FREQUENCY = Schema("frequency", ("source", "layer", "position"), ("frequency", "even"))
+PROFILE = Schema("profile", ("source", "layer", "token"), ("row", "column", "weight"))
+HEADS = Schema("heads", ("source", "layer", "head"), ())
+QUARTILE_KEPT = Schema("kept", ("model", "layer", "quartile"), INTERVAL)
+AGREEMENT = Schema("agreement", ("source", "layer", "other_source", "other_layer"), ("estimate",))
 
 FULL = "none"
 """Pruner name of the stock model in accuracy and cost frames."""

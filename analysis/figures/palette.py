@@ -48,6 +48,22 @@ BASELINES: Final = frozenset({"none", "oracle", "random", "uniformgrid"})
 _OTHERS: Final = ("#334401", "#9762E9", "#B3511B", "#18867D", "#860870")
 _MARKERS: Final = ("<", ">", "d", "8", "H")
 
+SOLVERS: Final[dict[str, Look]] = {
+    "exact": Look("Exact", INK, "D"),
+    "bruteforce": Look("Brute force", INK, "s"),
+    "greedy": Look("Greedy", "#0A43B0", "^"),
+    "lazygreedy": Look("Lazy greedy", "#59BCF3", "<", (0, (4, 1.5))),
+    "stochasticgreedy": Look("Stochastic greedy", "#59BCF3", ">", (0, (1.5, 1.5))),
+    "thresholdgreedy": Look("Threshold greedy", "#18867D", "^", (0, (4, 1.5))),
+    "localsearch": Look("Local search", "#B3511B", "P"),
+    "dppmap": Look("DPP MAP", "#9762E9", ">"),
+    "kdpp": Look("k-DPP sample", "#9762E9", "8", (0, (1.5, 1.5))),
+    "farthestfirst": Look("Farthest first", "#860870", "*"),
+    "nonmaximumsuppression": Look("Non-maximum suppression", "#F599A3", "d"),
+    "topk": Look("Top k", "#A2AA19", "s"),
+}
+"""As `PRUNERS`, for the solvers of a comparison; hues are shared, markers tell them apart."""
+
 KINDS: Final[dict[str, Look]] = {
     "exact": Look("exact method", "#0A43B0", "D"),
     "solver": Look("solver", "#18867D", "o"),
@@ -58,6 +74,9 @@ KINDS: Final[dict[str, Look]] = {
 SOURCES: Final[dict[str, Look]] = {
     "vision CLS": Look("Vision CLS", "#0A43B0", "o"),
     "text last token": Look("Text, last token", "#B3511B", "s"),
+    "vision mean received": Look("Vision, mean received", "#18867D", "D"),
+    "text mean": Look("Text, mean", "#9762E9", "v"),
+    "text mean received": Look("Text, received from the image", "#860870", "X"),
 }
 
 QUARTILES: Final = ("#A9C3E8", "#6A97D6", "#2F67B9", "#0B2F6B")
@@ -84,6 +103,18 @@ def look(name: str) -> Look:
         return known
     checksum = zlib.crc32(name.encode())
     return Look(name, _OTHERS[checksum % len(_OTHERS)], _MARKERS[checksum // len(_OTHERS) % len(_MARKERS)])
+
+
+def solver_look(name: str) -> Look:
+    """Look of a solver or rule; parameters in brackets are printed, and change the marker but not the hue."""
+    plain, _, parameters = name.partition("(")
+    known = SOLVERS.get(key(plain)) or PRUNERS.get(key(plain))
+    if known is None:
+        return look(name)
+    if not parameters:
+        return known
+    marker = _MARKERS[zlib.crc32(parameters.encode()) % len(_MARKERS)]
+    return known._replace(label=f"{known.label} ({parameters}", marker=marker)
 
 
 def kind_look(kind: str) -> Look:

@@ -106,8 +106,8 @@ def _spearman(p: Float64Array, q: Float64Array) -> Float64Array:
     return np.divide(together, scale, out=np.zeros_like(together), where=scale > 0)
 
 
-def _ranks(p: Float64Array) -> npt.NDArray[np.int64]:
-    """Rank of each token from 0, the most attended [..., token]."""
+def ranks(p: Float64Array) -> npt.NDArray[np.int64]:
+    """Rank of each token from 0, the most attended; ties to the lowest index, int64 [..., token]."""
     order = np.argsort(-p, axis=-1, kind="stable")
     return np.argsort(order, axis=-1, kind="stable")
 
@@ -115,14 +115,14 @@ def _ranks(p: Float64Array) -> npt.NDArray[np.int64]:
 def _jaccard_at_k(p: Float64Array, q: Float64Array, k: int) -> Float64Array:
     if k > p.shape[-1]:
         raise ValueError(f"`k` must be at most the {p.shape[-1]} tokens, got {k}")
-    common = ((_ranks(p) < k) & (_ranks(q) < k)).sum(-1)
+    common = ((ranks(p) < k) & (ranks(q) < k)).sum(-1)
     return np.asarray(common / (2 * k - common))
 
 
 def _rank_biased_overlap(p: Float64Array, q: Float64Array, persistence: float) -> Float64Array:
     n = p.shape[-1]
     # A token is common to both sets from the depth on at which the later of its two ranks is reached.
-    enters = np.maximum(_ranks(p), _ranks(q))
+    enters = np.maximum(ranks(p), ranks(q))
     depth = np.arange(1, n + 1)
     weight = (1 - persistence) * persistence ** (depth - 1) / depth
     # The token counts at that depth and all deeper ones: its share of the sum is the tail of the weights.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import entr
 
-from .weights import Float64Array, Weights, grid_positions, over_tokens
+from .weights import Float64Array, Unit, Weights, grid_positions, over_tokens
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Shares of the tokens at which published mass curves were read off."""
@@ -77,17 +77,18 @@ def mass_curve(weights: Weights, shares: Sequence[float] = SHARES, *, offset: in
     return over_tokens(_mass_curve, weights, dim, part="share", labels=checked, shares=checked, offset=offset)
 
 
-def spatial_spread(weights: Weights, grid: tuple[int, int], dim: str = "token") -> Weights:
-    """Root mean square distance from the centroid, with rows and columns scaled to [0, 1].
+def spatial_spread(weights: Weights, grid: tuple[int, int], dim: str = "token", *, unit: Unit = "side") -> Weights:
+    """Root mean square distance from the centroid: 0 with all weight on one token.
 
-    0 with all weight on one token, about 0.41 for even attention on a large grid, 0.71 for two opposite corners.
+    With unit "side" rows and columns are scaled to [0, 1]: about 0.41 for even attention on a large grid, 0.71 for two
+    opposite corners. With unit "patch" they are counted: about 9.8 for even attention on 24 x 24.
 
     Raises
     ------
     ValueError
-        If `grid` = (rows, columns) does not hold all tokens.
+        If `grid` = (rows, columns) does not hold all tokens, or for another unit.
     """
-    return over_tokens(_spatial_spread, weights, dim, grid=grid)
+    return over_tokens(_spatial_spread, weights, dim, grid=grid, unit=unit)
 
 
 def _checked_shares(shares: Sequence[float], name: str) -> tuple[float, ...]:
@@ -127,7 +128,7 @@ def _mass_curve(p: Float64Array, shares: tuple[float, ...], offset: int = 0) -> 
     return held[..., below] + (tokens - below) * (held[..., below + 1] - held[..., below])
 
 
-def _spatial_spread(p: Float64Array, grid: tuple[int, int]) -> Float64Array:
-    at = grid_positions(grid, p.shape[-1])
+def _spatial_spread(p: Float64Array, grid: tuple[int, int], unit: Unit) -> Float64Array:
+    at = grid_positions(grid, p.shape[-1], unit)
     variance = p @ np.square(at) - np.square(p @ at)
     return np.sqrt(np.maximum(variance.sum(-1), 0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,9 @@ from dask.base import compute
 from solvers.names import nearest
 
 from . import dispersion, shift
+from .sinks import sink_share, without_sinks
+from .sources import grid_of, rows_by_source
 from .stats import bootstrap_interval
-
-SOURCES = {
-    "vision CLS": ("cls", "vision_layer", "vision_head"),
-    "text last token": ("last", "layer", "head"),
-}
-"""What attends to the visual tokens, and the variable, layer and head dimension of a dump that hold it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("gini", dispersion.gini, "Gini coefficient"),
     Metric("top_mass", dispersion.top_mass, "attention on the top 10 % of tokens"),
     Metric("spatial_spread", dispersion.spatial_spread, "spatial spread (image sides)", needs_grid=True),
+    Metric(
+        "spatial_spread_patches",
+        partial(dispersion.spatial_spread, unit="patch"),
+        "spatial spread (patches)",
+        needs_grid=True,
+    ),
     Metric("mean_index", shift.mean_index, "mean token index (0 first, 1 last)"),
     Metric("centroid_row", shift.centroid, "centroid row (0 top, 1 bottom)", ("axis", "row"), True),
     Metric("centroid_column", shift.centroid, "centroid column (0 left, 1 right)", ("axis", "column"), True),
@@ -80,44 +83,68 @@ def metric(name: str) -> Metric:
     return known[nearest(name, known, "metric")]
 
 
-def measure(dump: xr.Dataset, metrics: Iterable[Metric | str] = METRICS, *, heads: bool = False) -> pd.DataFrame:
+Detector = Callable[[xr.DataArray], xr.DataArray]
+"""From attention rows [image, layer, (head,) token] to a mask of sinks, such as `attention_sinks`."""
+
+
+def measure(
+    dump: xr.Dataset,
+    metrics: Iterable[Metric | str] = METRICS,
+    *,
+    heads: bool = False,
+    sinks: Detector | Mapping[str, xr.DataArray] | None = None,
+) -> pd.DataFrame:
     """Every metric of every attention row of a dump, as a tidy table.
 
     Parameters
     ----------
     dump
         Dataset of `analysis.capture_dataset`: `cls` [image, vision_layer, vision_head, token] and, or, `last`
-        [image, layer, head, token], with the coordinate `image_id` [image] and the attributes `model` and `grid`. In
-        memory or Dask-backed.
+        [image, layer, head, token], or others with these dimensions, with the coordinate `image_id` [image] and the
+        attributes `model` and `grid`. In memory or Dask-backed.
     metrics
         Entries or names of METRICS, or own ones.
     heads
         False: attention is averaged over the heads first. True: a row per head, with the column `head` (from 1).
+    sinks
+        None measures the rows as they are. A function such as `attention_sinks`, or a mask by source with some of the
+        dimensions [image, layer, head, token], measures them twice, the second time without the sinks, and adds the
+        column `sinks` ("with", "without"), and the metrics `sink_share` (of the attention) and `sink_tokens` (their
+        number).
 
     Returns
     -------
     pandas.DataFrame
-        Columns model, source ("vision CLS", "text last token"), layer (from 1), image_id, metric, value.
+        Columns model, source ("vision CLS", "text last token", ...), layer (from 1), image_id, metric, value.
 
     Raises
     ------
     ValueError
-        If the dump holds neither variable, lacks the grid, or holds bad weights (images not captured are NaN).
+        If the dump holds no such variable, lacks the grid, or holds bad weights (images not captured are NaN); if a
+        source has no mask, or one of another size, or a row has nothing but sinks.
     KeyError
         For an unknown metric name.
     """
     chosen = [metric(entry) if isinstance(entry, str) else entry for entry in metrics]
-    grid = _grid(dump)
-    lazy = {source: [entry(rows, grid) for entry in chosen] for source, rows in _sources(dump, heads)}
+    grid = grid_of(dump)
+    lazy: dict[tuple[str, str], dict[str, xr.DataArray]] = {}
+    for source, rows in rows_by_source(dump, heads):
+        lazy[source, "with"] = {entry.name: entry(rows, grid) for entry in chosen}
+        if sinks is not None:
+            mask = _mask(sinks, source, rows)
+            share = sink_share(rows, mask)
+            lazy[source, "with"] |= {"sink_share": share, "sink_tokens": xr.zeros_like(share) + mask.sum("token")}
+            clean = without_sinks(rows, mask)
+            lazy[source, "without"] = {entry.name: entry(clean, grid) for entry in chosen}
     (computed,) = compute(lazy)  # one pass over the dump for all metrics
     frames = [
-        _tidy(dump, source, entry.name, values)
-        for source, results in computed.items()
-        for entry, values in zip(chosen, results, strict=True)
+        _tidy(dump, source, name, values).assign(sinks=variant)
+        for (source, variant), results in computed.items()
+        for name, values in results.items()
     ]
-    table = pd.concat(frames, ignore_index=True) if frames and chosen else pd.DataFrame()
-    columns = ["model", "source", "layer", *(["head"] if heads else []), "image_id", "metric", "value"]
-    return table.reindex(columns=columns)
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    optional = [*(["head"] if heads else []), *(["sinks"] if sinks is not None else [])]
+    return table.reindex(columns=["model", "source", "layer", *optional, "image_id", "metric", "value"])
 
 
 def summarise(
@@ -137,10 +164,10 @@ def summarise(
     Returns
     -------
     pandas.DataFrame
-        A row per model, source, layer (and head) and metric: estimate, low, high, images, uniform (the metric of even
-        attention; NaN for metrics that are not in METRICS).
+        A row per model, source, layer (and head, sinks) and metric: estimate, low, high, images, uniform (the metric of
+        even attention over all tokens; NaN for metrics that are not in METRICS).
     """
-    by = [name for name in ("model", "source", "layer", "head", "metric") if name in table]
+    by = [name for name in ("model", "source", "layer", "head", "sinks", "metric") if name in table]
     rows: list[dict[str, Any]] = []
     for key, part in table.groupby(by, sort=False):
         interval = bootstrap_interval(
@@ -163,58 +190,20 @@ def quartile_shares(summary: pd.DataFrame) -> pd.DataFrame:
     return shares.assign(quartile=shares["metric"].str[-1].astype(int)).reset_index(drop=True)
 
 
-def mass_curves(dump: xr.Dataset, shares: Sequence[float] = dispersion.SHARES, *, offset: int = 0) -> pd.DataFrame:
-    """Mean over images of the attention held by the top `shares` of the tokens, per source and layer.
-
-    Each row is divided by its own sum first, as in the dispersion analysis of FasterVLM; see `dispersion.mass_curve`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns model, source, layer (from 1), share, mass.
-    """
-    lazy = {
-        source: dispersion.mass_curve(rows, shares, offset=offset).mean("image")
-        for source, rows in _sources(dump, heads=False)
-    }
-    return _means(dump, lazy, "share", "mass")
-
-
-def profile(dump: xr.Dataset) -> pd.DataFrame:
-    """Mean over images of the attention on each token position, per source and layer: the attention-shift curve.
-
-    The weights are those of the softmax over all keys, not renormalised to the visual tokens.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns model, source, layer (from 1), token (from 0), row, column, weight.
-    """
-    lazy = {source: rows.mean("image") for source, rows in _sources(dump, heads=False)}
-    table = _means(dump, lazy, "token", "weight")
-    table.insert(4, "row", table["token"] // _grid(dump)[1])
-    table.insert(5, "column", table["token"] % _grid(dump)[1])
-    return table
-
-
-def _grid(dump: xr.Dataset) -> tuple[int, int]:
-    if "grid" not in dump.attrs:
-        raise ValueError("`dump` must have the attribute 'grid' (rows, columns), got none")
-    rows, columns = dump.attrs["grid"]
-    return int(rows), int(columns)
-
-
-def _sources(dump: xr.Dataset, heads: bool) -> Iterator[tuple[str, xr.DataArray]]:
-    """Attention [image, layer, (head,) token] by source, with the same dimension names for each, layers from 1."""
-    found = False
-    for source, (name, layer, head) in SOURCES.items():
-        if name in dump:
-            found = True
-            rows = dump[name].rename({layer: "layer", head: "head"}).astype(np.float64)
-            rows = rows if heads else rows.mean("head")
-            yield source, rows.drop_vars(set(rows.coords)).assign_coords(layer=np.arange(1, rows.sizes["layer"] + 1))
-    if not found:
-        raise ValueError(f"`dump` must hold `cls` or `last`, got {', '.join(map(str, dump.data_vars)) or 'nothing'}")
+def _mask(sinks: Detector | Mapping[str, xr.DataArray], source: str, rows: xr.DataArray) -> xr.DataArray:
+    """The mask of one source, labelled as its rows are."""
+    if callable(sinks):
+        return sinks(rows)
+    if source not in sinks:
+        raise ValueError(f"`sinks` must have a mask for {source!r}, got {', '.join(map(repr, sinks)) or 'none'}")
+    mask = sinks[source]
+    mask = mask.drop_vars(set(mask.coords))
+    strange = [str(dim) for dim in mask.dims if dim not in rows.dims or mask.sizes[dim] != rows.sizes[dim]]
+    if strange:
+        raise ValueError(
+            f"the mask of {source!r} must match attention {dict(rows.sizes)}, got {dict(mask.sizes)}: see {strange[0]}"
+        )
+    return mask.assign_coords(layer=rows["layer"]) if "layer" in mask.dims else mask
 
 
 def _tidy(dump: xr.Dataset, source: str, name: str, values: xr.DataArray) -> pd.DataFrame:
@@ -226,15 +215,3 @@ def _tidy(dump: xr.Dataset, source: str, name: str, values: xr.DataArray) -> pd.
     table = pd.DataFrame({"value": np.asarray(values.values).ravel()}, index=index).reset_index()
     table = table.rename(columns={"image": "image_id"})
     return table.assign(model=dump.attrs.get("model", ""), source=source, metric=name)
-
-
-def _means(dump: xr.Dataset, lazy: dict[str, xr.DataArray], over: str, value: str) -> pd.DataFrame:
-    (computed,) = compute(lazy)
-    frames = []
-    for source, mean in computed.items():
-        mean = mean.transpose("layer", over)
-        labels = mean[over].values if over in mean.coords else np.arange(mean.sizes[over])
-        index = pd.MultiIndex.from_product([mean["layer"].values, labels], names=["layer", over])
-        table = pd.DataFrame({value: np.asarray(mean.values).ravel()}, index=index).reset_index()
-        frames.append(table.assign(model=dump.attrs.get("model", ""), source=source))
-    return pd.concat(frames, ignore_index=True)[["model", "source", "layer", over, value]]

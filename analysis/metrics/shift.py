@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import rel_entr
 from scipy.stats import rankdata
 
-from .weights import Float64Array, Weights, grid_positions, over_tokens
+from .weights import Float64Array, Unit, Weights, bin_overlap, grid_positions, over_tokens
 
 QUARTILES = ("1", "2", "3", "4")
 
@@ -21,15 +21,17 @@ def mean_index(weights: Weights, dim: str = "token") -> Weights:
     return over_tokens(_mean_index, weights, dim)
 
 
-def centroid(weights: Weights, grid: tuple[int, int], dim: str = "token") -> Weights:
-    """Mean row and column under the weights, each scaled to [0, 1], [..., axis]; the axis is (row, column).
+def centroid(weights: Weights, grid: tuple[int, int], dim: str = "token", *, unit: Unit = "side") -> Weights:
+    """Mean row and column under the weights, [..., axis]; the axis is (row, column).
+
+    With unit "side" both are scaled to [0, 1], with "patch" they are counted from 0.
 
     Raises
     ------
     ValueError
-        If `grid` = (rows, columns) does not hold all tokens.
+        If `grid` = (rows, columns) does not hold all tokens, or for another unit.
     """
-    return over_tokens(_centroid, weights, dim, part="axis", labels=("row", "column"), grid=grid)
+    return over_tokens(_centroid, weights, dim, part="axis", labels=("row", "column"), grid=grid, unit=unit)
 
 
 def quartile_share(weights: Weights, dim: str = "token") -> Weights:
@@ -75,16 +77,12 @@ def _mean_index(p: Float64Array) -> Float64Array:
     return np.asarray(p @ _index(p.shape[-1]))
 
 
-def _centroid(p: Float64Array, grid: tuple[int, int]) -> Float64Array:
-    return p @ grid_positions(grid, p.shape[-1])
+def _centroid(p: Float64Array, grid: tuple[int, int], unit: Unit) -> Float64Array:
+    return p @ grid_positions(grid, p.shape[-1], unit)
 
 
 def _quartile_share(p: Float64Array) -> Float64Array:
-    n = p.shape[-1]
-    left = np.arange(n)[:, None]
-    border = n * np.arange(5) / 4
-    overlap = np.minimum(left + 1, border[1:]) - np.maximum(left, border[:-1])
-    return p @ np.maximum(overlap, 0)
+    return p @ bin_overlap(p.shape[-1], 4)
 
 
 def _slope(p: Float64Array) -> Float64Array:

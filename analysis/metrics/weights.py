@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import dask.array
 import numpy as np
@@ -12,6 +12,8 @@ import xarray as xr
 
 Float64Array = npt.NDArray[np.float64]
 Core = Callable[..., Float64Array]
+Unit = Literal["side", "patch"]
+"""What distances in the grid are measured in: sides of the image, or patches."""
 Weights = TypeVar("Weights", npt.NDArray[Any], xr.DataArray)
 """Attention weights [..., token]: non-negative, finite, at least one of them positive; any scale."""
 
@@ -169,16 +171,36 @@ def probabilities(weights: npt.NDArray[Any]) -> Float64Array:
     return values / total
 
 
-def grid_positions(grid: tuple[int, int], tokens: int) -> Float64Array:
-    """Row and column of each token of a row-major grid, scaled to [0, 1], float64 [token, 2]; 0 along a side of 1.
+def grid_positions(grid: tuple[int, int], tokens: int, unit: Unit = "side") -> Float64Array:
+    """Row and column of each token of a row-major grid, float64 [token, 2], both from 0.
+
+    Parameters
+    ----------
+    grid
+        Rows and columns.
+    tokens
+        Number of tokens that the grid must hold.
+    unit
+        "side" scales rows and columns to [0, 1] (0 along a side of 1), "patch" counts patches.
 
     Raises
     ------
     ValueError
-        If the grid does not hold `tokens` tokens.
+        If the grid does not hold `tokens` tokens, or the unit is another one.
     """
     rows, columns = grid
     if rows < 1 or columns < 1 or rows * columns != tokens:
         raise ValueError(f"`grid` must be (rows, columns) with rows * columns = {tokens} tokens, got {tuple(grid)}")
+    if unit not in get_args(Unit):
+        raise ValueError(f"`unit` must be 'side' or 'patch', got {unit!r}")
     row, column = np.divmod(np.arange(tokens), columns)
+    if unit == "patch":
+        return np.stack([row, column], axis=-1).astype(np.float64)
     return np.stack([row / max(rows - 1, 1), column / max(columns - 1, 1)], axis=-1)
+
+
+def bin_overlap(tokens: int, bins: int) -> Float64Array:
+    """Part of each token in each of `bins` equal stretches of the index, float64 [token, bin]; rows sum to 1."""
+    left = np.arange(tokens)[:, None]
+    border = tokens * np.arange(bins + 1) / bins
+    return np.maximum(np.minimum(left + 1, border[1:]) - np.maximum(left, border[:-1]), 0.0)

@@ -127,7 +127,7 @@ def test_registry() -> None:
 
 
 def test_bad_dumps_are_refused(dump: xr.Dataset) -> None:
-    with pytest.raises(ValueError, match="must hold `cls` or `last`, got nothing"):
+    with pytest.raises(ValueError, match=r"must hold attention rows .* such as `cls` or `last`, got nothing"):
         measure(dump.drop_vars(["cls", "last"]))
     with pytest.raises(ValueError, match="must have the attribute 'grid'"):
         measure(dump.assign_attrs(grid=None).drop_attrs())
