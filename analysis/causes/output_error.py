@@ -35,10 +35,10 @@ def output_error(weights: npt.ArrayLike, values: npt.ArrayLike, kept: npt.ArrayL
         o' - o = m (o' - u)                                     exactly, and
         |o' - o| <= m (max over kept |v_j| + max over dropped |v_j|),
 
-    since o' and u are averages. Both sides of the first line stay the same if a constant is added to all values, so the
-    second holds for values minus any constant too. So attention mass alone does not decide what a token is worth: at
-    equal mass an error is small where the dropped values look like the kept ones on average, which is the case for
-    diverse selections made in the theory. [derived here]
+    with the maxima over keys of positive weight, since o' and u are averages of their values. Both sides of the first
+    line stay the same if a constant is added to all values, so the second holds for values minus any constant too. So
+    attention mass alone does not decide what a token is worth: at equal mass an error is small where the dropped values
+    look like the kept ones on average, which is the case for diverse selections made in the theory. [derived here]
 
     Parameters
     ----------
@@ -73,13 +73,13 @@ def output_error(weights: npt.ArrayLike, values: npt.ArrayLike, kept: npt.ArrayL
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(error > 0, error / size, 0.0)
     centred = v - v.mean(-2, keepdims=True)
-    bounds = [mass * _reach(np.linalg.norm(vectors, axis=-1), stays) for vectors in (v, centred)]
+    bounds = [mass * _reach(np.linalg.norm(vectors, axis=-1), p > 0, stays) for vectors in (v, centred)]
     return OutputError(mass, error, relative, *bounds)
 
 
-def _reach(norms: Float64Array, stays: npt.NDArray[np.bool_]) -> Float64Array:
-    """Largest norm among the kept plus the largest among the dropped keys [...]."""
-    return np.asarray(np.where(stays, norms, 0.0).max(-1) + np.where(stays, 0.0, norms).max(-1))
+def _reach(norms: Float64Array, seen: npt.NDArray[np.bool_], stays: npt.NDArray[np.bool_]) -> Float64Array:
+    """Largest norm among the kept plus the largest among the dropped keys, of those that have weight [...]."""
+    return np.asarray(np.where(seen & stays, norms, 0.0).max(-1) + np.where(seen & ~stays, norms, 0.0).max(-1))
 
 
 def _checked(

@@ -52,3 +52,46 @@ def rope_decay(distance: npt.ArrayLike, head_dim: int, base: float = 10000.0) ->
     if not np.isfinite(apart).all():
         raise ValueError("`distance` must be finite")
     return np.asarray(np.cos(apart[..., None] * rope_frequencies(head_dim, base)).mean(-1))
+
+
+def rope_response(product: npt.ArrayLike, distance: npt.ArrayLike, base: float = 10000.0) -> Float64Array:
+    """Expected score over distance of queries and keys with known mean products: sum over m of Re(z_m e^(i d theta_m)).
+
+    Seen as complex numbers, pair m of a query turns by p theta_m at position p, and so does that of a key; a score is
+    the real part of the summed products of one with the other's conjugate, hence depends on position through the
+    distance d only. The sum is linear: where queries and keys are independent of position, its expectation is this
+    function of the mean products z_m = E[q_m conj(k_m)], exactly. `rope_decay` is the case of equal z_m > 0; mean
+    products of other signs or phases give trends that rise with distance as well as ones that fall. [derived here]
+
+    Parameters
+    ----------
+    product
+        z, complex [..., pair], times the factor of the scores.
+    distance
+        Position of the query minus that of the key [...]; its last axis is that of the result.
+    base
+        Base of the frequencies.
+
+    Returns
+    -------
+    float64
+        [..., position]: the leading axes of `product` and of `distance`, broadcast, and the last axis of `distance`.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite values, a number without axes, and as for `rope_frequencies`.
+
+    Examples
+    --------
+    >>> rope_response([0.5, 0.5], [0.0, 1.0]).round(3).tolist()
+    [1.0, 0.77]
+    """
+    z, apart = np.asarray(product, dtype=np.complex128), np.asarray(distance, dtype=np.float64)
+    if not (np.isfinite(z).all() and np.isfinite(apart).all()):
+        raise ValueError("`product` and `distance` must be finite")
+    if z.ndim < 1 or apart.ndim < 1:
+        raise ValueError("`product` must be [..., pair] and `distance` [..., position]")
+    angles = apart[..., None] * rope_frequencies(2 * z.shape[-1], base)
+    real = np.cos(angles) @ z.real[..., None] - np.sin(angles) @ z.imag[..., None]
+    return np.asarray(real[..., 0])

@@ -56,6 +56,14 @@ def test_dropping_nothing_or_what_has_no_weight_changes_nothing() -> None:
     assert (nothing.error, nothing.norm_bound, nothing.relative_error) == (0, 0, 0)
 
 
+def test_keys_without_weight_do_not_widen_the_bounds() -> None:
+    """Masked keys, of either side, are not part of the layer's output."""
+    values = np.array([[1.0], [2.0], [500.0], [-500.0]])
+    result = output_error([0.5, 0.5, 0.0, 0.0], values, [True, False, True, False])
+    assert result.norm_bound == pytest.approx(0.5 * 3)
+    assert output_error([0.5, 0.5], values[:2], [True, False]).norm_bound == result.norm_bound
+
+
 def test_leading_axes_broadcast() -> None:
     rng = np.random.default_rng(0)
     weights, values = softmax(rng.normal(size=(2, 4, KEYS))), rng.normal(size=(2, 1, KEYS, DIM))
