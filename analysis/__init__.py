@@ -16,13 +16,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import causes as causes
     from . import figures as figures
     from . import metrics as metrics
     from .capture import ClsRow as ClsRow
+    from .capture import Entropy as Entropy
     from .capture import FullMap as FullMap
+    from .capture import ImageRows as ImageRows
     from .capture import LastRow as LastRow
     from .capture import MeanReceived as MeanReceived
+    from .capture import Pictures as Pictures
+    from .capture import TextMean as TextMean
+    from .capture import TopK as TopK
     from .capture import capture_dataset as capture_dataset
+    from .capture import open_dump as open_dump
     from .capture import record as record
     from .evaluation import accuracy_table as accuracy_table
     from .evaluation import cost as cost
@@ -35,13 +42,26 @@ if TYPE_CHECKING:
     from .study import run_study as run_study
 
 _HOME = {
-    "capture": ("ClsRow", "FullMap", "LastRow", "MeanReceived", "capture_dataset", "record"),
+    "capture": (
+        "ClsRow",
+        "Entropy",
+        "FullMap",
+        "ImageRows",
+        "LastRow",
+        "MeanReceived",
+        "Pictures",
+        "TextMean",
+        "TopK",
+        "capture_dataset",
+        "open_dump",
+        "record",
+    ),
     "evaluation": ("accuracy_table", "cost", "evaluate"),
     "models": ("Vlm", "load"),
     "pruning": ("prune", "pruner", "pruners"),
     "study": ("run_study",),
 }
-_SUBMODULES = ("figures", "metrics")
+_SUBMODULES = ("causes", "figures", "metrics")
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted((*_MODULE_OF, *_SUBMODULES))
 

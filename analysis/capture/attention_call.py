@@ -52,7 +52,13 @@ class AttentionCall:
     altered: tuple[str, ...] = ()
 
     def rows(self, at: Tensor) -> Tensor:
-        """Softmax weights of the queries `at` over all keys, float32 [image, head, row, key].
+        """Softmax weights of the queries `at` over all keys, float32 [image, head, row, key]; as `scores`."""
+        return self.scores(at).softmax(-1)
+
+    def scores(self, at: Tensor) -> Tensor:
+        """What the softmax of the queries `at` is taken of, float32 [image, head, row, key], a fresh tensor.
+
+        Keys that a query does not see have the lowest float32, which is finite: a product with their weight is 0.
 
         Parameters
         ----------
@@ -62,7 +68,8 @@ class AttentionCall:
         Raises
         ------
         ValueError
-            If the attention has a soft cap, sinks, a position bias or a sliding window that the mask does not show.
+            If the attention has a soft cap, sinks, a position bias, a sliding window that the mask does not show, or a
+            mask that is no tensor.
         """
         if self.altered:
             raise ValueError(f"attention weights under {', '.join(self.altered)} cannot be recomputed")
@@ -72,19 +79,20 @@ class AttentionCall:
         index = at[:, None, :, None]
         picked = self.query.gather(2, index.expand(-1, heads, -1, width)).float()
         grouped = picked.reshape(images, self.key.shape[1], -1, width)  # heads of one key head lie side by side
-        scores = (grouped @ self.key.float().transpose(-1, -2)).reshape(images, heads, -1, keys) * self.scaling
+        scores = (grouped @ self.key.float().transpose(-1, -2)).reshape(images, heads, -1, keys).mul_(self.scaling)
         lowest = torch.finfo(scores.dtype).min
         mask = self.mask
         if mask is not None and mask.ndim == 4:
             shown = mask[..., :keys].expand(images, -1, queries, -1)
             shown = shown.gather(2, index.expand(-1, shown.shape[1], -1, keys))
-            scores = scores.masked_fill(~shown, lowest) if shown.dtype == torch.bool else scores + shown.float()
-            return scores.softmax(-1)
+            if shown.dtype == torch.bool:
+                return scores.masked_fill_(~shown, lowest)
+            return scores.add_(shown.float()).clamp_(min=lowest)
         if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, None, :keys].bool(), lowest)
+            scores.masked_fill_(~mask[:, None, None, :keys].bool(), lowest)
         if self.causal and queries > 1:
-            scores = scores.masked_fill(torch.arange(keys, device=at.device) > index, lowest)
-        return scores.softmax(-1)
+            scores.masked_fill_(torch.arange(keys, device=at.device) > index, lowest)
+        return scores
 
     def mean_rows(self, at: Tensor | None = None) -> Tensor:
         """Head mean of `rows`, float32 [image, row, key]; None asks for every query, computed in chunks."""
@@ -140,6 +148,9 @@ def _call(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: dic
     altered = [name for name in ALTERING if options.get(name) is not None]
     if window is not None and key.shape[2] > window and (mask is None or mask.ndim != 4):
         altered.append("sliding_window")
+    if mask is not None and not isinstance(mask, Tensor):
+        altered.append(f"a mask of type {type(mask).__name__}")  # flex attention
+        mask = None
     return AttentionCall(
         query=query.detach(),
         key=key.detach(),

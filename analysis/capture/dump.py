@@ -1,92 +1,106 @@
-"""The store of an attention dump: a Zarr (version 3) group whose arrays are named as xarray expects."""
+"""Writing an attention dump: a Zarr (version 3) group whose arrays are named as xarray expects."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import StoreLike
 
-FORMAT = "prunescope-attention-1"
-AXES = {
-    "cls": ("image", "vision_layer", "vision_head", "token"),
-    "last": ("image", "layer", "head", "token"),
-}
-IDENTITY = ("model", "revision", "config_hash", "weights", "grid")
+from .store import FORMAT, array_of, is_empty, open_group, refuse_lost_rows, shown, values_of, variable_names
+
+IDENTITY = ("model", "revision", "config_hash", "weights", "grid", "capture", "stored")
 """Attributes that must agree before a dump is continued."""
+
+
+class Variable(NamedTuple):
+    """An array of a dump, without its image axis."""
+
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    source: str
+    """What it holds, in words."""
 
 
 @dataclass
 class DumpWriter:
-    """A dump that is being filled. Rows are written first and marked as captured last, each by replacing a file whole,
-    so a process that is killed leaves rows that are marked and complete, or not marked and written again."""
+    """A dump that is being filled, by one process or by several, each with images of its own.
+
+    Rows are written first and marked as captured last, each by replacing a file whole, so a process that is killed
+    leaves rows that are marked and complete, or not marked and written again. Every file holds the images of one block;
+    processes share no block, so none writes what another reads.
+    """
 
     group: zarr.Group
-    done: int = 0
+    store: StoreLike
 
     @classmethod
     def create(
         cls,
         store: StoreLike,
-        shapes: Mapping[str, tuple[int, ...]],
+        variables: Mapping[str, Variable],
+        coordinates: Mapping[str, Sequence[int]],
         images: int,
-        batch: int,
+        block: int,
         image_id: object,
         attributes: Mapping[str, Any],
     ) -> DumpWriter:
-        """An empty dump.
+        """An empty dump. Processes that lay out the same one at the same time do not disturb each other.
 
         Parameters
         ----------
         store
-            Folder, URL or Zarr store; what is there is replaced.
-        shapes
-            Layers, heads and tokens of each variable.
+            Folder, URL or Zarr store; what a run that was stopped here left of another layout is replaced.
+        variables, coordinates
+            Arrays, and numbers along their axes.
         images
             Number of images to come.
-        batch
-            Images per write: one compressed and checksummed file per variable and batch.
+        block
+            Images per file: one compressed and checksummed file per variable and block.
         image_id
             The first image's id: integers are stored as such, everything else as text.
         attributes
             JSON-able facts about the model and the capture.
         """
-        group = zarr.create_group(
-            store,
-            overwrite=True,
-            zarr_format=3,
-            attributes={"format": FORMAT, "coordinates": "image_id question", **attributes},
-        )
-        for name, shape in shapes.items():
-            _, heads, tokens = shape
-            group.create_array(
-                name,
-                shape=(images, *shape),
-                chunks=(batch, 1, heads, tokens),
-                shards=(batch, *shape),
-                dtype="float32",
-                fill_value=float("nan"),
-                compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()],
-                dimension_names=AXES[name],
-            )
-            for axis, size in zip(AXES[name][1:], shape, strict=True):
-                if axis not in group:
-                    first = 0 if axis == "token" else 1
-                    numbers = group.create_array(axis, shape=(size,), dtype="int64", dimension_names=(axis,))
-                    numbers[:] = np.arange(first, first + size)
+        facts = {"format": FORMAT, "coordinates": "image_id question", "variables": list(variables), **attributes}
         kind: Any = "int64" if isinstance(image_id, Integral) else str
-        for name, dtype in (("image_id", kind), ("question", str), ("captured", "bool")):
-            group.create_array(name, shape=(images,), chunks=(images,), dtype=dtype, dimension_names=("image",))
-        return cls(group)
+        with _writing(store):
+            try:
+                group = zarr.create_group(store, zarr_format=3, attributes=facts)
+            except ContainsGroupError:
+                group = zarr.open_group(store, mode="r+", zarr_format=3)
+                group.attrs.update(facts)
+            for name, variable in variables.items():
+                _ensure(
+                    group,
+                    name,
+                    shape=(images, *variable.shape),
+                    chunks=(*_chunk(block, variable), *variable.shape[-1:]),
+                    shards=(block, *variable.shape),
+                    dtype=variable.dtype,
+                    fill_value=float("nan") if variable.dtype.startswith("float") else -1,
+                    compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()],
+                    dimension_names=("image", *variable.axes),
+                    attributes={"source": variable.source},
+                )
+            for axis, numbers in coordinates.items():
+                values = np.asarray(numbers, dtype=np.int64)
+                _ensure(group, axis, shape=values.shape, chunks=values.shape, dtype="int64", dimension_names=(axis,))
+                array_of(group, axis, store)[:] = values
+            for name, dtype in (("image_id", kind), ("question", str), ("captured", "bool")):
+                _ensure(group, name, shape=(images,), chunks=(block,), dtype=dtype, dimension_names=("image",))
+        return cls(group, store)
 
     @classmethod
     def resume(cls, store: StoreLike, images: int, attributes: Mapping[str, Any]) -> DumpWriter | None:
@@ -95,173 +109,115 @@ class DumpWriter:
         Raises
         ------
         ValueError
-            If something else is there, or a dump of another model, configuration or number of images.
+            If something else is there, or a dump of another release, model, configuration, capture or number of images.
         OSError
             If it is damaged.
         """
-        if _is_empty(store):
+        if is_empty(store):
             return None
-        group = _open(store, "r+")
+        group = open_group(store, "r+")
         if "captured" not in group and not any(
-            _array(group, name, store).nchunks_initialized for name in AXES if name in group
+            array_of(group, name, store).nchunks_initialized for name in variable_names(group) if name in group
         ):
             return None  # made last: the process ended while it laid the dump out
-        captured = _array(group, "captured", store)
+        captured = array_of(group, "captured", store)
         for name in IDENTITY:
             if group.attrs.get(name) != attributes[name]:
                 raise ValueError(
-                    f"{_shown(store)} holds attention of another model: its {name} is {group.attrs.get(name)!r}, "
-                    f"this model's is {attributes[name]!r}; choose another store"
+                    f"{shown(store)} holds attention of another model or capture: its {name} is "
+                    f"{group.attrs.get(name)!r}, this one's is {attributes[name]!r}; choose another store"
                 )
         if captured.shape != (images,):
             raise ValueError(
-                f"{_shown(store)} was begun for {captured.shape[0]} images, `samples` holds {images}; "
+                f"{shown(store)} was begun for {captured.shape[0]} images, `samples` holds {images}; "
                 "choose another store"
             )
-        marks = np.asarray(captured[:], dtype=np.bool_)
-        _refuse_lost_rows(group, marks, store)
-        return cls(group, int(marks.sum()))
+        writer = cls(group, store)
+        refuse_lost_rows(group, writer.captured, store)
+        return writer
 
-    def check(self, image_ids: Sequence[Any], questions: Sequence[str]) -> None:
-        """Refuse samples that are not the ones captured so far."""
-        stored = [_values(self.group, name)[: self.done].astype(object) for name in ("image_id", "question")]
-        for number, (image_id, question) in enumerate(zip(image_ids, questions, strict=True)):
-            there = (str(stored[0][number]), str(stored[1][number]))
-            if there != (str(image_id), question):
-                raise ValueError(
-                    f"the store was captured from other samples: number {number} in it is image {there[0]} with "
-                    f"{there[1]!r}, in `samples` image {image_id} with {question!r}; choose another store"
-                )
+    @property
+    def block(self) -> int:
+        """Images per file."""
+        return int(array_of(self.group, "captured", self.store).chunks[0])
 
-    def write(self, image_ids: Sequence[Any], questions: Sequence[str], rows: Mapping[str, Any]) -> None:
-        """Append images, then mark them as captured."""
-        count = len(image_ids)
-        integers = _values(self.group, "image_id").dtype.kind == "i"
-        ids = np.array(image_ids, dtype=np.int64) if integers else np.array(list(map(str, image_ids)), dtype=object)
+    @property
+    def captured(self) -> npt.NDArray[np.bool_]:
+        """Which images are complete."""
+        return values_of(self.group, "captured", self.store).astype(np.bool_)
+
+    @cached_property
+    def _asked(self) -> list[npt.NDArray[Any]]:
+        return [values_of(self.group, name, self.store).astype(object) for name in ("image_id", "question")]
+
+    def check(self, number: int, image_id: object, question: str) -> None:
+        """Refuse a sample that is not the one captured as `number`."""
+        there = tuple(str(stored[number]) for stored in self._asked)
+        if there != (str(image_id), question):
+            raise ValueError(
+                f"the store was captured from other samples: number {number} in it is image {there[0]} with "
+                f"{there[1]!r}, in `samples` image {image_id} with {question!r}; choose another store"
+            )
+
+    def write(
+        self, start: int, image_ids: Sequence[Any], questions: Sequence[str], rows: Mapping[str, npt.NDArray[Any]]
+    ) -> None:
+        """Store the images from number `start` on, then mark them as captured.
+
+        Raises
+        ------
+        OSError
+            If that is not possible: a full disk, a lost right or connection. What was marked before stays as it is.
+        ValueError
+            If a row holds NaN: the model overflows in its number type, or its weights are damaged.
+        """
         for name, values in rows.items():
-            self._set(name, values)
-        self._set("image_id", ids)
-        self._set("question", np.array(questions, dtype=object))
-        self._set("captured", np.ones(count, dtype=np.bool_))
-        self.done += count
+            if np.isnan(values).any():
+                raise ValueError(f"`{name}` must be numbers, got NaN for one of the images {list(image_ids)}")
+        integers = array_of(self.group, "image_id", self.store).dtype.kind == "i"
+        ids = np.array(image_ids, dtype=np.int64) if integers else np.array(list(map(str, image_ids)), dtype=object)
+        with _writing(self.store):
+            for name, values in rows.items():
+                self._set(name, start, values)
+            self._set("image_id", start, ids)
+            self._set("question", start, np.array(questions, dtype=object))
+            self._set("captured", start, np.ones(len(ids), dtype=np.bool_))
 
-    def _set(self, name: str, values: npt.NDArray[Any]) -> None:
-        array = self.group[name]
-        assert isinstance(array, zarr.Array)
-        array[self.done : self.done + len(values)] = values
+    def _set(self, name: str, start: int, values: npt.NDArray[Any]) -> None:
+        array_of(self.group, name, self.store)[start : start + len(values)] = values
 
 
-def open_dump(store: StoreLike) -> xr.Dataset:
-    """Open a finished dump; arrays are lazy (Dask), ids and questions are in memory.
+def _chunk(block: int, variable: Variable) -> tuple[int, ...]:
+    """Lengths, but for the last axis, of what is compressed as one: a layer of a block, or a single map."""
+    if "query" in variable.axes and "token" in variable.axes:
+        return (*(1 for _ in variable.shape[:-2]), 1, variable.shape[-2])
+    return (block, 1, *variable.shape[1:-1])
 
-    Returns
-    -------
-    xarray.Dataset
-        Variables `cls` [image, vision_layer, vision_head, token] (for encoders with CLS) and `last` [image, layer,
-        head, token], float32: softmax weights over all keys, restricted to the visual tokens, not renormalised.
-        Coordinates `image_id` and `question` [image]; layers and heads count from 1, tokens from 0. Attributes name
-        the model, the grid and what was captured.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing.
-    ValueError
-        If something else is there, or images are missing.
-    OSError
-        If it is damaged. Damaged values are found by their checksum when they are read.
-    """
-    if _is_empty(store):
-        raise FileNotFoundError(f"there is no attention dump at {_shown(store)}")
-    group = _open(store, "r")
-    captured = _values(group, "captured", store)
-    if not captured.all():
-        raise ValueError(
-            f"{_shown(store)} holds {captured.sum()} of {len(captured)} images: finish it with "
-            "capture_dataset(..., resume=True)"
+def _ensure(group: zarr.Group, name: str, *, attributes: Mapping[str, Any] | None = None, **layout: Any) -> None:
+    """Make an array unless it is there as wanted; what is there but different is replaced."""
+    options = layout | {"attributes": dict(attributes or {})}
+    try:
+        group.create_array(name, **options)
+    except ContainsArrayError:
+        wanted = zarr.create_array(zarr.storage.MemoryStore(), **options)
+        if _metadata(group[name]) != _metadata(wanted):
+            group.create_array(name, overwrite=True, **options)
+
+
+def _metadata(node: zarr.Array[Any] | zarr.Group) -> bytes:
+    """As it is stored: a fill value of NaN is not equal to itself, its text is."""
+    return node.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"].to_bytes()
+
+
+@contextmanager
+def _writing(store: StoreLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        message = (
+            f"the attention dump at {shown(store)} cannot be written ({reason}); images captured before are intact, "
+            "and the same call goes on from there"
         )
-    _refuse_lost_rows(group, captured, store)
-    ids, questions = _values(group, "image_id", store), _values(group, "question", store)
-    data = xr.open_zarr(
-        group.store, group=group.path or None, consolidated=False, chunks={"vision_layer": -1, "layer": -1}
-    )
-    return data.drop_vars(["captured", "image_id", "question"]).assign_coords(
-        image_id=("image", ids if ids.dtype.kind == "i" else ids.astype(object)),
-        question=("image", questions.astype(object)),
-    )
-
-
-def _open(store: StoreLike, mode: Any) -> zarr.Group:
-    try:
-        group = zarr.open_group(store, mode=mode, zarr_format=3)
-    except Exception as error:  # a damaged file fails in many ways inside the library
-        raise _foreign_or_damaged(store, error) from error
-    if group.attrs.get("format") != FORMAT:
-        raise ValueError(f"{_shown(store)} is not an attention dump of this format ({FORMAT}); choose another store")
-    return group
-
-
-def _foreign_or_damaged(store: StoreLike, error: Exception) -> Exception:
-    path = _local(store)
-    if path is not None and not (path / "zarr.json").is_file():
-        return ValueError(f"{_shown(store)} is not an attention dump: no zarr.json in it; choose another store")
-    return OSError(f"the attention dump at {_shown(store)} is damaged: {type(error).__name__}: {error}")
-
-
-def _array(group: zarr.Group, name: str, store: StoreLike) -> zarr.Array[Any]:
-    try:
-        array = group[name]
-        assert isinstance(array, zarr.Array)
-    except Exception as error:
-        raise OSError(
-            f"the attention dump at {_shown(store)} is damaged: {name!r} cannot be read ({type(error).__name__})"
-        ) from error
-    return array
-
-
-def _values(group: zarr.Group, name: str, store: StoreLike = "") -> npt.NDArray[Any]:
-    return np.asarray(_array(group, name, store)[:])
-
-
-def _refuse_lost_rows(group: zarr.Group, captured: npt.NDArray[np.bool_], store: StoreLike) -> None:
-    """Zarr reads a lost file as fill values: count the files instead of believing the marks."""
-    for name in AXES:
-        if name in group or name == "last":
-            array = _array(group, name, store)
-            written = len(np.unique(np.flatnonzero(captured) // array.chunks[0]))
-            expected = written * array.shape[1]
-            if array.nchunks_initialized < expected:
-                raise OSError(
-                    f"the attention dump at {_shown(store)} is damaged: {name!r} has "
-                    f"{array.nchunks_initialized // array.shape[1]} of {written} files"
-                )
-
-
-def _local(store: StoreLike) -> Path | None:
-    if isinstance(store, str) and "://" in store:
-        return None
-    return Path(store) if isinstance(store, str | os.PathLike) else None
-
-
-def _is_empty(store: StoreLike) -> bool:
-    path = _local(store)
-    if path is None:
-        return not _remote_group_exists(store)
-    if not path.exists():
-        return True
-    if not path.is_dir():
-        raise ValueError(f"{_shown(store)} is not an attention dump but a file; choose another store")
-    # a process killed while it wrote the very first file leaves a part of it
-    return all(entry.suffix == ".partial" for entry in path.iterdir())
-
-
-def _remote_group_exists(store: StoreLike) -> bool:
-    try:
-        zarr.open_group(store, mode="r", zarr_format=3)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _shown(store: StoreLike) -> str:
-    return repr(str(store))
+        raise OSError(error.errno, message) if error.errno else OSError(message) from error

@@ -16,6 +16,7 @@ from solvers.names import nearest, unknown
 from ..models import AbstractAdapter, Vlm, adapter_for
 from .attention_call import AttentionCall, listening
 from .reducers import AbstractReducer, Place
+from .streamed import reduce_all
 
 
 class Log:
@@ -23,13 +24,16 @@ class Log:
 
     ``log.cls`` is a float32 tensor on the CPU [image, layer, ...]: what the reducer keeps of each layer, layers in the
     order of the reducer's `layers`, images in the order in which the model saw them, over all forward passes. With beam
-    search a prompt counts once per beam.
+    search a prompt counts once per beam. A reducer that keeps several things has an entry for each (see `TopK`).
     """
 
-    def __init__(self, layers: dict[str, tuple[int, ...]]) -> None:
-        self._parts: dict[str, dict[int, list[Tensor]]] = {
-            name: {layer: [] for layer in chosen} for name, chosen in layers.items()
-        }
+    def __init__(self, layers: dict[str, tuple[int, ...]], reducers: dict[str, AbstractReducer]) -> None:
+        self._parts: dict[str, dict[int, list[Tensor]]] = {}
+        for name, chosen in layers.items():
+            for suffix in reducers[name].suffixes:
+                if name + suffix in self._parts:
+                    raise ValueError(f"two reducers would both be shown as {name + suffix!r}: rename one")
+                self._parts[name + suffix] = {layer: [] for layer in chosen}
 
     def __getitem__(self, name: str) -> Tensor:
         layers = list(self._parts[nearest(name, self._parts, "record")].values())
@@ -110,11 +114,11 @@ class _Recorder:
         for name, reducer in reducers.items():
             if not isinstance(reducer, AbstractReducer):
                 raise TypeError(f"`{name}` must be a reducer such as ClsRow(), got {reducer!r}")
-            if reducer.needs_cls and not adapter.has_cls:
+            if reducer.source.needs_cls and not adapter.has_cls:
                 raise ValueError(f"`{name}` needs a vision encoder with a CLS token: use MeanReceived() here")
         self.reducers = reducers
-        self.layers = {name: _layers(name, r.layers, len(towers[r.tower])) for name, r in reducers.items()}
-        self.log = Log(self.layers)
+        self.layers = {name: chosen_layers(name, r.layers, len(towers[r.tower])) for name, r in reducers.items()}
+        self.log = Log(self.layers, reducers)
         self.has_cls = adapter.has_cls
         self.image_token = adapter.image_token_id(model)
         self.prompt: Place | None = None
@@ -135,11 +139,15 @@ class _Recorder:
         tower, layer = self.layer_of.get(module, ("", -1))
         if not tower:
             return
-        for name, reducer in self.reducers.items():
-            if reducer.tower == tower and layer in self.layers[name]:
-                place = self._encoder_place(call) if tower == "vision" else self._prompt(call)
-                if place is not None:
-                    self.log._parts[name][layer].append(reducer.reduce(call, place).cpu())
+        wanted = {name: r for name, r in self.reducers.items() if r.tower == tower and layer in self.layers[name]}
+        if not wanted:
+            return
+        place = self._encoder_place(call) if tower == "vision" else self._prompt(call)
+        if place is None:
+            return
+        for name, kept in reduce_all(wanted, call, place).items():
+            for suffix, part in zip(wanted[name].suffixes, kept, strict=True):
+                self.log._parts[name + suffix][layer].append(part.cpu())
 
     def _encoder_place(self, call: AttentionCall) -> Place:
         positions = torch.arange(call.key.shape[2])[None]
@@ -154,7 +162,8 @@ class _Recorder:
         return self.prompt
 
 
-def _layers(name: str, layers: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+def chosen_layers(name: str, layers: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+    """Indices from 0 of the layers that the reducer called `name` records in a tower of `count`."""
     chosen = range(count) if layers is None else layers
     for layer in chosen:
         if not -count <= layer < count:

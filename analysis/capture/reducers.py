@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from .attention_call import CHUNK, AttentionCall
+
+Tower = Literal["vision", "text"]
+Divisor = Literal["exact", "reference"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +45,45 @@ class AbstractReducer(ABC):
         Indices of the layers to record, from 0, negative ones from the end; None records all.
     """
 
-    tower: ClassVar[Literal["vision", "text"]]
+    dims: ClassVar[tuple[str, ...]] = ("token",)
+    """Axes of what is kept of one layer, after image and head."""
+    suffixes: ClassVar[tuple[str, ...]] = ("",)
+    """Endings of the names under which a log shows what `finish` returns."""
     needs_cls: ClassVar[bool] = False
+    of_weights: ClassVar[bool] = True
+    """Whether weights are kept, which half precision can hold."""
 
     heads: bool = True
     layers: tuple[int, ...] | None = None
 
+    @property
+    @abstractmethod
+    def tower(self) -> Tower:
+        """Whose layers are recorded: "vision" is the encoder, "text" the language model."""
+
+    @property
+    def label(self) -> str:
+        """What is kept, in words, for tables and figures."""
+        return f"{self.tower} {type(self).__name__}"
+
     @abstractmethod
     def reduce(self, call: AttentionCall, place: Place) -> Tensor:
-        """The part to keep, float32 [image, head, ..., token], or without the head axis."""
+        """The part to keep, float32 [image, head, *dims], or without the head axis."""
+
+    @property
+    def source(self) -> AbstractReducer:
+        """The reducer whose `reduce` gives what `finish` takes: itself, or one that is shared with others."""
+        return self
+
+    def finish(self, reduced: Tensor) -> tuple[Tensor, ...]:
+        """What is kept of the result of `source`, one tensor per suffix."""
+        return (reduced,)
 
 
 @dataclass(frozen=True)
 class _AskingRow(AbstractReducer):
     def reduce(self, call: AttentionCall, place: Place) -> Tensor:
-        row = _visual(call.rows(place.asking), place)[:, :, 0]
+        row = visual_columns(call.rows(place.asking)[:, :, 0], place)
         return row if self.heads else row.mean(1)
 
 
@@ -64,8 +91,15 @@ class _AskingRow(AbstractReducer):
 class ClsRow(_AskingRow):
     """What the CLS token of the vision encoder attends to, [image, (head), token]."""
 
-    tower: ClassVar[Literal["vision", "text"]] = "vision"
     needs_cls: ClassVar[bool] = True
+
+    @property
+    def tower(self) -> Tower:
+        return "vision"
+
+    @property
+    def label(self) -> str:
+        return "vision CLS"
 
 
 @dataclass(frozen=True)
@@ -76,60 +110,128 @@ class LastRow(_AskingRow):
     steps of decoding are not recorded.
     """
 
-    tower: ClassVar[Literal["vision", "text"]] = "text"
+    @property
+    def tower(self) -> Tower:
+        return "text"
+
+    @property
+    def label(self) -> str:
+        return "text last token"
 
 
 @dataclass(frozen=True)
-class MeanReceived(AbstractReducer):
-    """What each visual token of the encoder receives on average from the visual tokens, [image, (head), token].
+class TextMean(AbstractReducer):
+    """What the text after the image attends to on average, without the last prompt token, [prompt, (head), token].
 
-    n times this is the column sum of the visual part of the map. The map is never held whole.
+    The summary "text" of the attention-shift analysis of FasterVLM (llava/eval/analyze_attn_shift.py,
+    Theia-4869/FasterVLM@f5d5f12).
 
     Parameters
     ----------
     heads, layers
         As for every reducer.
-    chunk
-        Query rows held at a time.
+    divisor
+        "exact" divides by the number of rows that are summed; "reference" by one more, as that script does, which
+        scales all values alike.
+
+    Raises
+    ------
+    ValueError
+        For another divisor; when reduced, if no text stands between the image and the last prompt token.
     """
 
-    tower: ClassVar[Literal["vision", "text"]] = "vision"
-
     heads: bool = False
-    chunk: int = CHUNK
+    divisor: Divisor = "exact"
+
+    def __post_init__(self) -> None:
+        if self.divisor not in ("exact", "reference"):
+            raise ValueError(f"`divisor` must be 'exact' or 'reference', got {self.divisor!r}")
+
+    @property
+    def tower(self) -> Tower:
+        return "text"
+
+    @property
+    def label(self) -> str:
+        return "text mean"
 
     def reduce(self, call: AttentionCall, place: Place) -> Tensor:
-        parts = [_visual(call.rows(at), place).sum(2) for at in place.visual.split(self.chunk, dim=1)]
-        received = torch.stack(parts).sum(0) / place.visual.shape[1]
-        return received if self.heads else received.mean(1)
+        image_end = place.visual[:, -1:]
+        count = place.asking - image_end - 1  # differs between the prompts of a batch
+        if (count < 1).any():
+            raise ValueError("text must stand between the image and the last prompt token, a prompt has none")
+        steps = torch.arange(1, int(count.max()) + 1, device=image_end.device)
+        parts = []
+        for part in steps.split(CHUNK):
+            inside = (part <= count)[:, None, None].to(call.query.device, torch.float32)
+            rows = call.rows(torch.minimum(image_end + part, place.asking))
+            parts.append((inside @ rows)[:, :, 0])
+        divisor = count if self.divisor == "exact" else count + 1
+        mean = visual_columns(torch.stack(parts).sum(0), place) / divisor[:, None].to(call.query.device)
+        return mean if self.heads else mean.mean(1)
 
 
 @dataclass(frozen=True)
-class FullMap(AbstractReducer):
-    """The whole map among the visual tokens of the encoder, [image, (head), query, token]: n x n numbers per layer.
+class TopK(AbstractReducer):
+    """The `k` largest weights of another reducer and the tokens they are on, [image, (head), rank].
 
-    Name the layers that are needed: all maps of a large encoder take gigabytes per image.
+    A log shows two entries: with ``top=TopK(ClsRow(), 64)`` these are `top_weights`, largest first, and `top_indices`,
+    int64 tokens from 0; the lowest token of equal weights comes first.
 
     Parameters
     ----------
-    heads, layers
-        As for every reducer.
-    chunk
-        Query rows computed at a time.
+    of
+        A reducer that keeps a number per token. What it computes is shared with an equal one beside it.
+    k
+        How many to keep.
+
+    Raises
+    ------
+    TypeError
+        If `of` is something else.
+    ValueError
+        If `k` is below 1; when reduced, if it is above the number of tokens.
     """
 
-    tower: ClassVar[Literal["vision", "text"]] = "vision"
+    dims: ClassVar[tuple[str, ...]] = ("rank",)
+    suffixes: ClassVar[tuple[str, ...]] = ("_weights", "_indices")
 
-    heads: bool = False
-    chunk: int = CHUNK
+    heads: bool = field(init=False)
+    layers: tuple[int, ...] | None = field(init=False)
+    of: AbstractReducer
+    k: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, AbstractReducer) or self.of.dims != ("token",):
+            raise TypeError(f"`of` must be a reducer that keeps a number per token, got {self.of!r}")
+        if self.k < 1:
+            raise ValueError(f"`k` must be at least 1, got {self.k}")
+        object.__setattr__(self, "heads", self.of.heads)
+        object.__setattr__(self, "layers", self.of.layers)
+
+    @property
+    def tower(self) -> Tower:
+        return self.of.tower
+
+    @property
+    def label(self) -> str:
+        return f"{self.of.label}, {self.k} largest"
+
+    @property
+    def source(self) -> AbstractReducer:
+        return self.of.source
 
     def reduce(self, call: AttentionCall, place: Place) -> Tensor:
-        parts = [_visual(call.rows(at), place) for at in place.visual.split(self.chunk, dim=1)]
-        return torch.cat([part if self.heads else part.mean(1) for part in parts], dim=-2)
+        return self.of.reduce(call, place)
+
+    def finish(self, reduced: Tensor) -> tuple[Tensor, ...]:
+        if self.k > reduced.shape[-1]:
+            raise ValueError(f"`k` must be in [1, {reduced.shape[-1]}], got {self.k}")
+        ordered = reduced.sort(dim=-1, descending=True, stable=True)
+        return ordered.values[..., : self.k], ordered.indices[..., : self.k]
 
 
-def _visual(rows: Tensor, place: Place) -> Tensor:
-    """The columns of the visual tokens: [image, head, row, key] to [image, head, row, token]."""
-    images, heads, count, _ = rows.shape
-    columns = place.visual.to(rows.device)[:, None, None].expand(images, heads, count, -1)
-    return rows.gather(-1, columns)
+def visual_columns(rows: Tensor, place: Place) -> Tensor:
+    """The columns of the visual tokens: [image, head, ..., key] to [image, head, ..., token]."""
+    columns = place.visual.to(rows.device).reshape(-1, *(1,) * (rows.ndim - 2), place.visual.shape[1])
+    return rows.gather(-1, columns.expand(*rows.shape[:-1], -1))

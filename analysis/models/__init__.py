@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .adapter import AbstractAdapter
-from .llava import LlavaAdapter
+from .llava import LlavaAdapter, SiglipLlavaAdapter
 from .load import FAMILIES, adapter_for, load, wrap
 from .vlm import Vlm, config_hash, fingerprint
 
@@ -14,6 +14,7 @@ __all__ = [
     "FAMILIES",
     "AbstractAdapter",
     "LlavaAdapter",
+    "SiglipLlavaAdapter",
     "Vlm",
     "adapter_for",
     "config_hash",

@@ -19,7 +19,8 @@ class AbstractAdapter(ABC):
     model_types: ClassVar[tuple[str, ...]]
     """Values of `config.model_type` that belong to the family."""
     has_cls: ClassVar[bool]
-    """Whether the vision encoder puts a CLS token before the patches."""
+    """Whether the vision encoder puts a CLS token before the patches. Without one, what each visual token receives on
+    average from the others stands for its row: `analysis.capture.vision_reducer`."""
 
     @abstractmethod
     def refusal(self, config: Mapping[str, Any]) -> str | None:

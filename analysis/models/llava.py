@@ -1,4 +1,4 @@
-"""LLaVA with a CLIP vision tower: LLaVA-1.5 and what shares its code, the embedded model included."""
+"""LLaVA: with a CLIP vision tower LLaVA-1.5 and what shares its code, the embedded model included; or with SigLIP."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ class LlavaAdapter(AbstractAdapter):
 
     model_types: ClassVar[tuple[str, ...]] = ("llava",)
     has_cls: ClassVar[bool] = True
+    tower: ClassVar[str] = "clip_vision_model"
+    """`config.vision_config.model_type` of the family."""
+    strategy: ClassVar[tuple[str, str]] = ("default", "CLS dropped")
+    """How features are selected, and what that means."""
 
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         tower = config.get("vision_config", {}).get("model_type", "clip_vision_model")
         strategy = config.get("vision_feature_select_strategy", "default")
         layer = config.get("vision_feature_layer", -2)
-        if tower != "clip_vision_model":
-            return f"its vision tower must be 'clip_vision_model', got {tower!r}"
-        if strategy != "default":
-            return f"`vision_feature_select_strategy` must be 'default' (CLS dropped), got {strategy!r}"
+        if tower != self.tower:
+            return f"its vision tower must be {self.tower!r}, got {tower!r}"
+        if strategy != self.strategy[0]:
+            wanted = f"{self.strategy[0]!r} ({self.strategy[1]})"
+            return f"`vision_feature_select_strategy` must be {wanted}, got {strategy!r}"
         if not isinstance(layer, int):
             return f"`vision_feature_layer` must be one layer, got {layer!r}"
         return None
@@ -79,3 +84,11 @@ class LlavaAdapter(AbstractAdapter):
         finally:
             hook.remove()
         return caught[0]
+
+
+class SiglipLlavaAdapter(LlavaAdapter):
+    """`LlavaForConditionalGeneration` with a SigLIP tower: every state of the encoder is a patch, there is no CLS."""
+
+    has_cls: ClassVar[bool] = False
+    tower: ClassVar[str] = "siglip_vision_model"
+    strategy: ClassVar[tuple[str, str]] = ("full", "there is no CLS to drop")

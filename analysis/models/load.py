@@ -19,10 +19,10 @@ from transformers import (
 from solvers.names import unknown
 
 from .adapter import AbstractAdapter
-from .llava import LlavaAdapter
+from .llava import LlavaAdapter, SiglipLlavaAdapter
 from .vlm import Vlm, config_hash
 
-FAMILIES: tuple[AbstractAdapter, ...] = (LlavaAdapter(),)
+FAMILIES: tuple[AbstractAdapter, ...] = (LlavaAdapter(), SiglipLlavaAdapter())
 
 
 def load(
@@ -103,13 +103,14 @@ def adapter_for(model: PreTrainedModel) -> AbstractAdapter:
 
 
 def _adapter(model_type: str, config: dict[str, Any]) -> AbstractAdapter:
-    by_type = {name: family for family in FAMILIES for name in family.model_types}
-    if model_type not in by_type:
-        raise ValueError(unknown(model_type, by_type, "model type"))
-    reason = by_type[model_type].refusal(config)
-    if reason is not None:
-        raise ValueError(f"this {model_type!r} checkpoint is not supported: {reason}")
-    return by_type[model_type]
+    families = [family for family in FAMILIES if model_type in family.model_types]
+    if not families:
+        known = {name for family in FAMILIES for name in family.model_types}
+        raise ValueError(unknown(model_type, known, "model type"))
+    reasons = [family.refusal(config) for family in families]
+    if None in reasons:
+        return families[reasons.index(None)]
+    raise ValueError(f"this {model_type!r} checkpoint is not supported: {'; or '.join(map(str, reasons))}")
 
 
 def _refuse_missing_folder(name: str, folder: Path) -> None:

@@ -51,7 +51,8 @@ def encode_images(
     """Encode and project a batch of images in one pass, fused attention kernels included.
 
     The CLS rows are recomputed beside the pass from the input of one block (1/n of its attention); the full map of that
-    block only if "attention_map" is in `needs`.
+    block only if "attention_map" is in `needs`, or where an encoder without CLS leaves nothing else: there the mean
+    attention that a token receives takes the place of the CLS row.
 
     Parameters
     ----------
@@ -96,8 +97,11 @@ def watch(
 
     def hear(module: nn.Module, call: AttentionCall) -> None:
         if module is block.self_attn:
-            rows = call.mean_rows(None if with_map else torch.zeros(1, dtype=torch.int64))
-            current["cls"], current["map"] = rows[:, 0, 1:], rows[:, 1:, 1:] if with_map else None
+            rows = call.mean_rows(None if with_map or not adapter.has_cls else torch.zeros(1, dtype=torch.int64))
+            first = int(adapter.has_cls)
+            # Without a CLS token, what each token receives on average stands in for its row, as in attention dumps.
+            current["cls"] = rows[:, 0, 1:] if adapter.has_cls else rows.mean(1)
+            current["map"] = rows[:, first:, first:] if with_map else None
 
     def after_projector(_: Any, args: tuple[Tensor, ...], projected: Tensor) -> None:
         receive(_encoded(args[0], projected, adapter.grid(model), seed=seed, **current))

@@ -17,6 +17,8 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
 )
 
 from analysis.models import Vlm, wrap
@@ -136,3 +138,43 @@ TINY_QUESTIONS = (
     "is there a red square ?",
     "how many star is there on the green sign ?",
 )
+
+
+@pytest.fixture(scope="session")
+def siglip_vlm(tiny_vlm: Vlm) -> Vlm:
+    """16 visual tokens (4 x 4), 3 vision and 2 text layers, two query heads per key head. Shared: change nothing."""
+    torch.manual_seed(2)
+    grid, patch, tokenizer = 4, 4, tiny_vlm.processor.tokenizer
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    vision = SiglipVisionConfig(**sizes, num_hidden_layers=3, image_size=grid * patch, patch_size=patch)
+    text = LlamaConfig(
+        **sizes,
+        num_hidden_layers=2,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tiny_vlm.model.config.image_token_id,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        image_seq_length=grid**2,
+    )
+    model = LlavaForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim >= 2 and "vision_tower" not in name:  # SigLIP starts with sharp attention
+                weight.mul_(6 if "q_proj" in name or "k_proj" in name else 4)
+    processor = LlavaProcessor(
+        SiglipImageProcessorPil(size={"height": grid * patch, "width": grid * patch}),
+        tokenizer,
+        patch_size=patch,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=0,
+        chat_template=tiny_vlm.processor.chat_template,
+    )
+    return wrap(model, processor, id="tiny siglip")

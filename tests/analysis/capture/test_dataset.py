@@ -30,11 +30,6 @@ QUESTIONS = ("what color is the circle ?", "is there a red square ?", "how many 
 Samples = list[tuple[int, Image.Image, str]]
 
 
-@pytest.fixture
-def samples(tiny_image: Callable[[int], Image.Image]) -> Samples:
-    return [(100 + seed, tiny_image(seed), QUESTIONS[seed % 3]) for seed in range(7)]
-
-
 @pytest.fixture(scope="module")
 def whole(tiny_vlm: Vlm, tiny_image: Callable[[int], Image.Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished dump of the seven samples. Shared: copy before changing it."""
@@ -211,13 +206,13 @@ def test_another_model_or_other_samples_are_refused(tiny_vlm: Vlm, samples: Samp
         with pytest.raises(ValueError, match=message):
             capture_dataset(vlm, given, store, progress=False)
 
-    refused("its model is 'tiny', this model's is 'other'", replace(tiny_vlm, id="other"))
-    refused("its config_hash is '[0-9a-f]{12}', this model's is '0'", replace(tiny_vlm, config_hash="0"))
+    refused("its model is 'tiny', this one's is 'other'", replace(tiny_vlm, id="other"))
+    refused("its config_hash is '[0-9a-f]{12}', this one's is '0'", replace(tiny_vlm, config_hash="0"))
     retrained = copy.deepcopy(tiny_vlm.model)
     with torch.no_grad():
         retrained.lm_head.weight.mul_(1.01)
-    refused("its weights is '[0-9a-f]{12}', this model's is", replace(tiny_vlm, model=retrained))
-    refused("its revision is None, this model's is 'main'", replace(tiny_vlm, revision="main"))
+    refused("its weights is '[0-9a-f]{12}', this one's is", replace(tiny_vlm, model=retrained))
+    refused("its revision is None, this one's is 'main'", replace(tiny_vlm, revision="main"))
     refused("was begun for 7 images, `samples` holds 6", given=samples[:-1])
     refused("number 0 in it is image 100 with 'what color is the circle .', in `samples` image 101", given=[
         samples[1], samples[0], *samples[2:]
@@ -279,14 +274,33 @@ def test_damaged_stores_are_refused(tiny_vlm: Vlm, samples: Samples, whole: Path
                 attempt()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_damaged_values_are_found_when_read(store: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
+def test_damaged_values_are_found_when_read(store: Path, whole: Path, damage: str) -> None:
     file = store / "last" / "c" / "1" / "0" / "0" / "0"
     content = bytearray(file.read_bytes())
     content[10] ^= 0xFF
-    file.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
-    with pytest.raises((ValueError, OSError)):
-        open_dump(store)["last"].load()
+    file.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "emptied": b""}[damage])
+    dump = open_dump(store)
+    with pytest.raises(OSError, match=r"is damaged: 'last' of images 2 to 3 cannot be read"):
+        dump["last"].load()
+    intact = [0, 1, 4, 5, 6]
+    np.testing.assert_array_equal(dump["last"][intact], open_dump(whole)["last"][intact])
+    np.testing.assert_array_equal(dump["cls"], open_dump(whole)["cls"])
+
+
+def test_a_damaged_list_of_ids_is_found_at_once(store: Path) -> None:
+    file = store / "question" / "c" / "1"
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(OSError, match="is damaged: 'question' cannot be read"):
+        open_dump(store)
+
+
+def test_attention_that_is_not_a_number_is_not_stored(tiny_vlm: Vlm, samples: Samples, tmp_path: Path) -> None:
+    broken = copy.deepcopy(tiny_vlm.model)
+    with torch.no_grad():
+        broken.model.language_model.layers[1].self_attn.q_proj.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"`last` must be numbers, got NaN for one of the images \[100, 101\]"):
+        capture_dataset(replace(tiny_vlm, model=broken), samples[:2], tmp_path / "dump.zarr", progress=False)
 
 
 @pytest.mark.parametrize(
@@ -304,10 +318,3 @@ def test_bad_input_is_refused(tiny_vlm: Vlm, tmp_path: Path, samples_, options, 
     with pytest.raises(ValueError, match=message):
         capture_dataset(tiny_vlm, samples_, store, progress=False, **options)
     assert not store.exists()
-
-
-def test_an_encoder_without_cls_leaves_its_rows_out(tiny_vlm: Vlm, samples: Samples, tmp_path: Path) -> None:
-    plain = type("Plain", (type(tiny_vlm.adapter),), {"has_cls": False})()
-    dump = capture_dataset(replace(tiny_vlm, adapter=plain), samples[:2], tmp_path / "dump.zarr", progress=False)
-    assert list(dump.data_vars) == ["last"]
-    assert set(measure(dump, ["gini"])["source"]) == {"text last token"}

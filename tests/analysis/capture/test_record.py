@@ -289,16 +289,6 @@ def test_bad_arguments_are_refused(tiny_vlm: Vlm) -> None:
     assert footprint(tiny_vlm) == before
 
 
-def test_an_encoder_without_cls(tiny_vlm: Vlm, tiny_image: Picture) -> None:
-    plain = type("Plain", (type(tiny_vlm.adapter),), {"has_cls": False})()
-    without = replace(tiny_vlm, adapter=plain)
-    with (
-        pytest.raises(ValueError, match=r"`cls` needs a vision encoder with a CLS token: use MeanReceived"),
-        record(without, cls=ClsRow()),
-    ):
-        pass
-
-
 def test_unknown_records_are_named(tiny_vlm: Vlm) -> None:
     with record(tiny_vlm, cls=ClsRow(), last=LastRow()) as log:
         pass

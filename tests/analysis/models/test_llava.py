@@ -65,7 +65,7 @@ def test_feature_layer_that_no_block_puts_out(tiny_vlm: Vlm, layer: int) -> None
     [
         (
             {"vision_config": {"model_type": "siglip_vision_model"}},
-            "vision tower must be 'clip_vision_model', got 'sig",
+            r"`vision_feature_select_strategy` must be 'full' \(there is no CLS to drop\), got 'default'",
         ),
         ({"vision_feature_select_strategy": "full"}, r"must be 'default' \(CLS dropped\), got 'full'"),
         ({"vision_feature_layer": [-2, -5]}, r"must be one layer, got \[-2, -5\]"),

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import BatchFeature
 
+from analysis.capture import MeanReceived, record
 from analysis.models import Vlm
-from analysis.pruning import encode_images
+from analysis.pruning import encode_images, prune, pruners
 from analysis.pruning.encode import watch
 
 
@@ -60,6 +61,23 @@ def test_keys_name_the_pixels(any_vlm: Vlm, left_padded: BatchFeature) -> None:
     assert len(set(keys)) == 3
     assert [tokens.key for tokens in encode_images(any_vlm, pixels.flip(0))] == keys[::-1]
     assert [tokens.seed for tokens in encode_images(any_vlm, pixels, seed=7)] == [7, 7, 7]
+
+
+@torch.no_grad()
+def test_without_a_cls_token_the_mean_received_attention_takes_its_place(siglip_vlm: Vlm, tiny_image) -> None:
+    inputs = siglip_vlm.prepare([tiny_image(seed) for seed in range(2)], ["what color is the circle ?"] * 2)
+    layer = siglip_vlm.adapter.feature_layer(siglip_vlm.model)
+    with record(siglip_vlm, received=MeanReceived(layers=(layer,))) as log:
+        encoded = encode_images(siglip_vlm, inputs["pixel_values"], ("cls", "attention_map"))
+    for row, tokens in enumerate(encoded):
+        np.testing.assert_allclose(tokens.cls, log.received[row, 0].numpy(), atol=1e-6)
+        assert tokens.attention_map is not None
+        np.testing.assert_allclose(tokens.attention_map.mean(0), tokens.cls, atol=1e-6)
+    whole = siglip_vlm.model(**inputs).logits
+    with prune(siglip_vlm, pruners.VisPruner(), keep=16):
+        assert torch.equal(siglip_vlm.model(**inputs).logits, whole)
+    with prune(siglip_vlm, pruners.VisPruner(), keep=4):
+        assert siglip_vlm.model(**inputs).logits.isfinite().all()
 
 
 def test_sequence(any_vlm: Vlm, left_padded: BatchFeature) -> None:
