@@ -17,6 +17,7 @@ from .determinant_bounds import factorisation as factorisation
 from .determinant_bounds import hadamard as hadamard
 from .determinant_bounds import spectral as spectral
 from .exact.matroid_saliency import best_tokens
+from .kernels import warm_up
 from .kernels.dispersion import clique_cover_size
 from .kernels.gains import shared_radii
 from .lagrangian_dual import LagrangianBound as LagrangianBound
@@ -90,6 +91,7 @@ def upper_bound(
     reason = objective.supports(problem)
     if reason is not None:
         raise ValueError(f"no bound for {objective.name} on {problem.id}: {reason}")
+    warm_up()  # compiling is not bounding time
     bound = _bound(problem, objective, math.inf if time_limit is None else time.perf_counter() + time_limit)
     for value in values:
         if value > bound.value + ROUNDING * max(1.0, abs(value)):

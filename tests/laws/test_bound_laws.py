@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -162,6 +163,13 @@ def test_upper_bound_exposes_impossible_values_and_undefined_objectives(make_pro
         bounds.upper_bound(problem, FacilityLocation(), values=[1e6])
     with pytest.raises(ValueError, match="did you mean 'cls'"):
         bounds.upper_bound(problem, Saliency("clss"))
+
+
+def test_compiling_is_not_part_of_the_time_limit(make_problem, monkeypatch):
+    problem = make_problem(rows=6, columns=10, budget=12)
+    unlimited = bounds.upper_bound(problem, FacilityLocation())
+    monkeypatch.setattr(bounds, "warm_up", lambda: time.sleep(1.0))
+    assert bounds.upper_bound(problem, FacilityLocation(), time_limit=0.9) == unlimited
 
 
 def test_bounds_at_size_576():
