@@ -91,7 +91,7 @@ def evaluate(
     if images is not None and not 1 <= images <= total:
         raise ValueError(f"`images` must be in [1, {total}], the images of task {benchmark.name!r}, got {images}")
     settings = settings_of(vlm, benchmark, pruners, keeps, seeds, checked_policy(position_ids))
-    results = ResultStore(store, _binding(vlm, benchmark, max_new_tokens))
+    results = ResultStore(store, binding(vlm, benchmark) | {"max_new_tokens": max_new_tokens})
     parts: list[list[str]] = [[] for _ in settings]
     with progress_bar(progress) as bar:
         job = bar.add_task("evaluating", total=(images or total) * len(settings))
@@ -109,14 +109,14 @@ def evaluate(
     return results.read([name for done in parts for name in done])
 
 
-def _binding(vlm: Vlm, task: AbstractTask, max_new_tokens: int) -> dict[str, str | int]:
+def binding(vlm: Vlm, task: AbstractTask) -> dict[str, str | int]:
+    """What answers depend on besides the settings of a run: a store that was bound to something else is refused."""
     return {
         "model configuration": vlm.config_hash,
         "model weights": fingerprint(vlm.model),
         "prompt": vlm.prompt("question"),
         "task": task.name,
         "task checksum": task.checksum,
-        "max_new_tokens": max_new_tokens,
     }
 
 

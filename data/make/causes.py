@@ -20,9 +20,10 @@ from analysis import load
 from analysis.causes import measured_error, position_effect, quartiles, rope_bias, tables, usefulness
 from analysis.causes.exam import Exam
 from analysis.evaluation import MiniVqa
+from analysis.evaluation.run import binding
 from analysis.evaluation.store import ResultStore
 from analysis.evaluation.tasks import Sample
-from analysis.models import Vlm, fingerprint
+from analysis.models import Vlm
 from analysis.study.run import EMBEDDED
 from solvers.names import nearest
 from solvers.progress import progress_bar
@@ -109,7 +110,10 @@ def run(
     """
     if not 1 <= images <= len(task):
         raise ValueError(f"`images` must be in [1, {len(task)}], got {images}")
-    stores = {entry.name: ResultStore(work / entry.name, _binding(vlm, task, entry)) for entry in experiments}
+    stores = {
+        entry.name: ResultStore(work / entry.name, binding(vlm, task) | {"settings": entry.settings})
+        for entry in experiments
+    }
     names: list[str] = []
     samples = islice(iter(task), images)
     with progress_bar(progress) as bar:
@@ -122,17 +126,6 @@ def run(
                 bar.advance(job, len(chunk))
             names.append(part.name)
     return {entry.name: entry.summarise(stores[entry.name].read(names)) for entry in experiments}
-
-
-def _binding(vlm: Vlm, task: MiniVqa, experiment: Experiment) -> dict[str, str | int]:
-    return {
-        "model configuration": vlm.config_hash,
-        "model weights": fingerprint(vlm.model),
-        "prompt": vlm.prompt("question"),
-        "task": task.name,
-        "task checksum": task.checksum,
-        "settings": experiment.settings,
-    }
 
 
 def main(

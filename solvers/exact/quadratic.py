@@ -71,7 +71,7 @@ def solve_quadratic(problem: Problem, objective: PairwiseObjective, time_limit: 
     Greedy and swaps first, then a branch and bound on the concave form of `solvers.quadratic_bounds`, made anew for the
     tokens that a node leaves open, since fewer of them need less of the diagonal moved. Tokens that its tangent rules
     in or out are decided; the one whose weight is nearest to a half is kept in one child and dropped in the other. It
-    takes the place of Glover's linearisation in a mixed-integer program, whose bounds are far weaker.
+    takes the place of Glover's linearisation in a mixed-integer program; CHANGELOG says why.
     """
     started = time.perf_counter()
     deadline = math.inf if time_limit is None else started + time_limit

@@ -1,4 +1,9 @@
-"""Fused depth-first search for the largest determinant over a positive definite kernel, float64 [token, token]."""
+"""Fused depth-first search for the largest determinant over a positive definite kernel, float64 [token, token].
+
+Memory traffic: a node at depth d reads d earlier Cholesky rows and a kernel row of the tokens it leaves open, at most
+8 (d + 1) n bytes. All rows of all depths are 8 k^2 n bytes, 0.3 MB for 16 of 144 tokens: they stay in the second-level
+cache, and how far the search gets is a matter of the number of nodes, not of bandwidth.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,10 @@
 
 Worths are fixed-point numbers, float32 (`objectives.facility_location.coverage`) or float64
 (`objectives.client_coverage.summable`), so sums and differences are exact in float64.
+
+Memory traffic: a step reads an index of 8 bytes and a worth of 4 or 8 for each entry of the lists that lies above the
+client's multiplier, about n / k per client, so 12 to 16 bytes times clients n / k. At n = 576, k = 64 that is 0.06 MB
+out of the second-level cache: the step is bound by the additions to scattered tokens, not by memory.
 """
 
 from __future__ import annotations
