@@ -1,8 +1,9 @@
 """What lies behind the things of a scene: four flat textures, and two that have the statistics of natural pictures.
 
 On a flat texture every coloured thing is an outlier, which favours rules that look for unlike tokens. "clouds" has the
-power spectrum of natural pictures (about 1/f in amplitude; Field, 1987), "leaves" their occlusions and scale invariance
-(the dead leaves model; Lee, Mumford and Huang, 2001). Their colours are muted, so that no background passes for a thing.
+power spectrum of natural pictures (about 1/f in amplitude; Field, 1987), "leaves" their occlusions and scale
+invariance (the dead leaves model; Lee, Mumford and Huang, 2001). Their colours are muted, so that no background passes
+for a thing.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ One parquet file per split, a row per question:
 | `text_length` | int8 | digits on the sign that is asked about, 0 for the other tasks |
 
 The last five say how hard a question is; `analysis.evaluation.MiniVqa().knobs` has them by `question_id`, to slice
-accuracy with. About half of the pictures have a natural background, on which a coloured thing is not the only unlike token.
+accuracy with. About half of the pictures have a natural background, on which a coloured thing is not the only unlike
+token.
 
 {slices}
 

@@ -169,7 +169,11 @@ class Trainee(nn.Module):
         inputs = torch.cat([prefix, visual.to(prefix.dtype), words], 1)
         shared, tokens = len(PREFIX) + visual.shape[1], inputs.shape[1]
         seen = visual.shape[1] if renumber else GRID**2
-        index = torch.arange(visual.shape[1], device=device).expand(images, -1) if renumber else batch.index.gather(1, batch.kept)
+        index = (
+            torch.arange(visual.shape[1], device=device).expand(images, -1)
+            if renumber
+            else batch.index.gather(1, batch.kept)
+        )
         own = torch.arange(length, device=device).repeat(count) + len(PREFIX) + seen
         ids = torch.cat(
             [

@@ -67,8 +67,7 @@ def keep_some(
 
     def decided(question: Question) -> bool:
         return all(
-            stays[scene.anchor_of(item)]
-            and stays[patches[item.index]].mean() >= (1.0 if item.kind == "sign" else 0.5)
+            stays[scene.anchor_of(item)] and stays[patches[item.index]].mean() >= (1.0 if item.kind == "sign" else 0.5)
             for item in question.evidence
         )
 

@@ -175,8 +175,8 @@ def ask(
     where: int = 0,
 ) -> list[Question]:
     """All questions about a scene: one of each existence kind and a second adversarial one, `repeats` of attribute,
-    `counts` of count, `relations` of spatial, `where` of the scaffold, and every sign and tiny shape. No text occurs twice in a
-    task.
+    `counts` of count, `relations` of spatial, `where` of the scaffold, and every sign and tiny shape. No text occurs
+    twice in a task.
 
     `offset` (row, column in patches) places the scene in the full grid, for the absolute answers of "where".
     """

@@ -91,9 +91,7 @@ class Scene:
         patches = self.patches_of(item)
         cols = self.owner.shape[1] // PATCH
         # a hair up and left of the centre: between four patches, one is the nearest
-        far = np.hypot(
-            (patches // cols + 0.5) * PATCH - item.y + 0.02, (patches % cols + 0.5) * PATCH - item.x + 0.01
-        )
+        far = np.hypot((patches // cols + 0.5) * PATCH - item.y + 0.02, (patches % cols + 0.5) * PATCH - item.x + 0.01)
         return int(patches[far.argmin()])
 
 

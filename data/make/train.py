@@ -1,8 +1,9 @@
 """Trains the embedded model: `python -m data.make.train`. Resumable: run it again and it goes on.
 
 The recipe: dense pre-training of the vision tower on small windows, questions on small windows, relations on their own,
-windows of many sizes with renumbered position ids, the full grid, and last what pruning leaves of it. A phase ends after its minutes; minutes
-already spent are in the checkpoint, so an interruption costs at most the time since the last one.
+windows of many sizes with renumbered position ids, the full grid, and last what pruning leaves of it. A phase ends
+after its minutes; minutes already spent are in the checkpoint, so an interruption costs at most the time since the last
+one.
 """
 
 from __future__ import annotations
