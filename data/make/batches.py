@@ -29,7 +29,7 @@ class Batch:
 
     images uint8 [image, y, x, rgb]; rows, cols: the window in patches; index int64 [image, token]: raster index of each
     patch in the full grid; kept int64 [image, kept]: the tokens that the language model sees, ascending;
-    kind, color, digit int64 [image, token]; anchor float32 [image, token]: 1 where an object's anchor patch is;
+    kind, color, digit int64 [image, token]; anchor float32 [image, token]: where the objects' centres are;
     totals float32 [image, 228];
     tokens, targets int64 [image, question, word]; task int64 [image, question], -1 where empty;
     named float32 [image, question, word, (row, col)]: where the item lies that the words so far name, else NaN.
@@ -81,10 +81,22 @@ def dense_labels(scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
 
 
 def anchors(scene: Scene) -> NDArray[np.float32]:
-    """1 in the one patch that stands for each object: what is counted are things, not the tokens that show them."""
-    marked = np.zeros(scene.owner.size // PATCH**2, np.float32)
-    marked[[scene.anchor_of(item) for item in scene.of("object")]] = 1
-    return marked
+    """A mass of 1 for each object, on the patches around its centre that show it, shared bilinearly.
+
+    What is counted are things, not the tokens that show them: the sum of these masses is the number of objects. All of
+    it on one patch would ask for a decision at patch borders that no picture supports.
+    """
+    rows, cols = scene.owner.shape[0] // PATCH, scene.owner.shape[1] // PATCH
+    marked = np.zeros(rows * cols, np.float32)
+    for item in scene.of("object"):
+        patches = scene.patches_of(item)
+        down = 1 - np.abs(patches // cols + 0.5 - item.y / PATCH)
+        right = 1 - np.abs(patches % cols + 0.5 - item.x / PATCH)
+        mass = down.clip(0) * right.clip(0)
+        if mass.max() < 0.1:  # a ring is hollow where its centre is
+            mass = patches == scene.anchor_of(item)
+        marked[patches] += mass / mass.sum()
+    return marked.clip(0, 1)
 
 
 def scene_totals(scene: Scene) -> NDArray[np.float32]:

@@ -295,7 +295,7 @@ class Trainer:
             if now - logged > 30:
                 logged = now
                 self._log("step")
-            if now - glanced > 480 and phase.questions:
+            if now - glanced > 600 and phase.questions:
                 glanced = now
                 self._score("glance")
             if now - saved > 120:

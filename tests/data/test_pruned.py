@@ -82,7 +82,17 @@ def test_an_anchor_shows_its_item_and_is_the_nearest_to_its_centre(asked):
             centre_patch = row * 24 + col
             if item.y % PATCH and item.x % PATCH and centre_patch in patches:
                 assert anchor == centre_patch
-        assert anchors(scene).sum() == len(scene.of("object"))
+
+
+def test_the_masses_of_objects_sum_to_their_number_and_lie_on_their_patches(asked):
+    for scene, _ in asked:
+        masses = anchors(scene)
+        assert masses.sum() == pytest.approx(len(scene.of("object")), abs=0.02)
+        for item in scene.of("object"):
+            patches = scene.patches_of(item)
+            assert masses[patches].sum() == pytest.approx(1, abs=0.02)
+            centre = np.average(patches // 24 + 0.5, weights=masses[patches]) * PATCH
+            assert abs(centre - item.y) < 9
 
 
 @torch.no_grad()
