@@ -34,14 +34,11 @@ def slice_accuracy(rows: pd.DataFrame, knobs: pd.DataFrame, *, keep: int = 64) -
     parts += [("text_length", at[at["task"] == "text"]), ("answer", at[at["task"] == "count"])]
     found = []
     for knob, cell in parts:
-        by = cell.groupby([knob, "pruner"], sort=True)
         accuracy = cell.groupby([knob, "pruner", "task"])["correct"].mean().groupby([knob, "pruner"]).mean()
-        sizes = by["question_id"].nunique()
-        found += [
-            {"knob": knob, "level": str(level), "pruner": pruner, "estimate": value, "questions": sizes[level, pruner]}
-            for (level, pruner), value in accuracy.items()
-        ]
-    return pd.DataFrame(found)
+        sizes = cell.groupby([knob, "pruner"])["question_id"].nunique()
+        table = pd.DataFrame({"estimate": accuracy, "questions": sizes}).reset_index(names=["level", "pruner"])
+        found.append(table.assign(knob=knob, level=table["level"].astype(str)))
+    return pd.concat(found, ignore_index=True)[["knob", "level", "pruner", "estimate", "questions"]]
 
 
 def slice_table(slices: pd.DataFrame) -> str:
