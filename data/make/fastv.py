@@ -28,8 +28,7 @@ def measure_fastv(vlm: Vlm, task: MiniVqa, images: int) -> pd.DataFrame:
 
     Returns a row per budget and task, and one with task "mean": keep, task, questions, full, estimate, lost.
     """
-    right: dict[int, list[bool]] = {0: []}
-    right.update((keep, []) for keep in KEEPS)
+    right = {keep: list[bool]() for keep in (0, *KEEPS)}
     tasks: list[str] = []
     for sample, _ in zip(task, range(images), strict=False):
         answers, first, prompt = _laid_out(vlm, sample)
