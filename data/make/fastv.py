@@ -28,14 +28,14 @@ def measure_fastv(vlm: Vlm, task: MiniVqa, images: int) -> pd.DataFrame:
 
     Returns a row per budget and task, and one with task "mean": keep, task, questions, full, estimate, lost.
     """
-    right = {keep: list[bool]() for keep in (0, *KEEPS)}
+    answered: list[list[bool]] = []  # per question, with all tokens and at each budget
     tasks: list[str] = []
     for sample, _ in zip(task, range(images), strict=False):
         answers, first, prompt = _laid_out(vlm, sample)
         tasks += [question.task for question in sample.questions]
-        for keep in right:
-            right[keep] += _all_right(vlm, *answers, first, prompt, keep)
-    frame = pd.DataFrame({"task": tasks, **right})
+        columns = [_all_right(vlm, *answers, first, prompt, keep) for keep in (0, *KEEPS)]
+        answered += [list(row) for row in zip(*columns, strict=True)]
+    frame = pd.DataFrame(answered, columns=[0, *KEEPS]).assign(task=tasks)
     accuracy = frame.groupby("task").mean().loc[list(TASKS)]
     accuracy.loc["mean"] = accuracy.mean()
     sizes = frame["task"].value_counts()
