@@ -71,8 +71,8 @@ means over tasks (for text_length the digits of text, for answer the number in c
 
 {slices}
 
-Without the tokens that an answer needs, accuracy falls to what the form of the question gives away, and stays what it
-was with those tokens alone ({checked} images):
+Without the tokens that an answer needs, accuracy falls to what the question and the rest of the scene give away, and
+stays what it was with those tokens alone ({checked} images):
 
 {needed}
 

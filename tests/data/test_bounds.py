@@ -90,6 +90,8 @@ def test_required_tokens_fail_where_the_answer_survives_or_is_lost():
     assert judge_needed(leaking) == ["exist_random without its needed tokens must be at most 0.100, got 0.150"]
     at_prior = needed.assign(without_needed=[0.05] * 7 + [0.29])
     assert judge_needed(at_prior) == []
+    in_palette = needed.assign(prior=0.1, without_needed=[0.05] * 3 + [0.34] + [0.05] * 4)
+    assert judge_needed(in_palette) == []
     lacking = needed.assign(needed_alone=[0.94] * 7 + [0.89])
     assert judge_needed(lacking) == ["tiny with its needed tokens alone must be at least 0.900, got 0.890"]
     assert failing(**inputs | {"needed": lacking}) == ["tasks whose required tokens do not hold"]
