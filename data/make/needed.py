@@ -1,8 +1,8 @@
 """Checks the required-token sets of the benchmark: `python -m data.make.needed`. Exits with 1 if they do not hold.
 
 Every question that names its evidence is answered three times: from all tokens, from all but the needed ones, and from
-the needed ones alone. The sets are right if accuracy falls to what the question and the rest of the scene give away, and
-does not fall, respectively. Without its evidence a thing is absent, so that existence questions are then answered
+the needed ones alone. The sets are right if accuracy falls to what the question and the rest of the scene give away,
+and does not fall, respectively. Without its evidence a thing is absent, so that existence questions are then answered
 wrongly.
 """
 
