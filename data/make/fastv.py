@@ -1,12 +1,13 @@
 """FastV on the embedded model: what is lost when tokens go after layer 2 instead of before layer 1.
 
 Chen et al. 2024 (arXiv:2403.06764): behind layer K the visual tokens with the least attention from the last prompt
-token (layer K, head mean) are dropped; ids stay. Dropping a token from layer K + 1 on is the same as hiding its key
-from every later query, which is how it is done here: `python -m data.make.fastv`.
+token (layer K, head mean) are dropped; ids stay. Answers are read off the likeliest tokens behind the reference answer:
+greedy decoding gives the reference exactly when each of its tokens is the likeliest one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,14 +29,15 @@ def measure_fastv(vlm: Vlm, task: MiniVqa, images: int) -> pd.DataFrame:
 
     Returns a row per budget and task, and one with task "mean": keep, task, questions, full, estimate, lost.
     """
+    everything = vlm.adapter.tokens(vlm.model)
     answered: list[list[bool]] = []  # per question, with all tokens and at each budget
     tasks: list[str] = []
     for sample, _ in zip(task, range(images), strict=False):
         answers, first, prompt = _laid_out(vlm, sample)
         tasks += [question.task for question in sample.questions]
-        columns = [_all_right(vlm, *answers, first, prompt, keep) for keep in (0, *KEEPS)]
+        columns = _all_right(vlm, *answers, first, prompt, (everything, *KEEPS))
         answered += [list(row) for row in zip(*columns, strict=True)]
-    frame = pd.DataFrame(answered, columns=[0, *KEEPS]).assign(task=tasks)
+    frame = pd.DataFrame(answered, columns=[everything, *KEEPS]).assign(task=tasks)
     accuracy = frame.groupby("task").mean().loc[list(TASKS)]
     accuracy.loc["mean"] = accuracy.mean()
     sizes = frame["task"].value_counts()
@@ -45,9 +47,9 @@ def measure_fastv(vlm: Vlm, task: MiniVqa, images: int) -> pd.DataFrame:
                 "keep": keep,
                 "task": name,
                 "questions": int(sizes.get(name, len(frame))),
-                "full": row[0],
+                "full": row[everything],
                 "estimate": row[keep],
-                "lost": row[0] - row[keep],
+                "lost": row[everything] - row[keep],
             }
             for keep in KEEPS
             for name, row in accuracy.iterrows()
@@ -79,31 +81,46 @@ def _laid_out(vlm: Vlm, sample: Sample) -> tuple[tuple[Tensor, Tensor], int, Ten
     return (embeds, targets), int(image[0].int().argmax()), torch.tensor(lengths) - 1
 
 
-def _all_right(vlm: Vlm, embeds: Tensor, targets: Tensor, first: int, prompt: Tensor, keep: int) -> list[bool]:
-    """Per question, whether each token of the answer is the likeliest one; `keep` 0 drops nothing."""
+def _all_right(
+    vlm: Vlm, embeds: Tensor, targets: Tensor, first: int, prompt: Tensor, keeps: Sequence[int]
+) -> list[list[bool]]:
+    """For each budget and question, whether each token of the answer is the likeliest one."""
     language: Any = vlm.adapter.language_model(vlm.model)
     head: Any = vlm.model.get_output_embeddings()
-    n = vlm.adapter.tokens(vlm.model)
-    length = embeds.shape[1]
-    ids = torch.arange(length)[None]
-    turned = language.rotary_emb(embeds, ids)
-    hidden_keys = torch.full((length, length), torch.finfo(embeds.dtype).min).triu(1).repeat(len(embeds), 1, 1, 1)
+    n, rows = vlm.adapter.tokens(vlm.model), torch.arange(len(embeds))[:, None]
+    ids = torch.arange(embeds.shape[1])[None].expand(len(embeds), -1)
+    state, score = _score(language, embeds, ids, first, prompt, n)
+    order = score.argsort(dim=1, descending=True, stable=True)
+    found = []
+    for keep in keeps:
+        stays = torch.ones(ids.shape, dtype=torch.bool)
+        stays[rows, order[:, keep:] + first] = False
+        columns = stays.nonzero()[:, 1].reshape(len(embeds), -1)  # every row keeps as many
+        left = _through(language, language.layers[AFTER_LAYER:], state[rows, columns], ids[rows, columns])
+        chosen, wanted = head(language.norm(left)).argmax(-1), targets[rows, columns]
+        found.append(((chosen == wanted) | (wanted == -100)).all(1).tolist())
+    return found
+
+
+def _score(language: Any, embeds: Tensor, ids: Tensor, first: int, prompt: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """States behind layer `AFTER_LAYER`, and its attention from the last prompt token to the image [row, token]."""
     seen: list[Tensor] = []
-    hook = language.layers[AFTER_LAYER - 1].self_attn.register_forward_hook(lambda *call: seen.append(call[2][1]))
-    implementation = vlm.model.config.get_text_config()._attn_implementation
-    language.set_attn_implementation("eager")
+    attention = language.layers[AFTER_LAYER - 1].self_attn
+    hook = attention.register_forward_hook(lambda *call: seen.append(call[2][1]))
+    implementation = language.config._attn_implementation
+    language.set_attn_implementation("eager")  # the one that returns its weights
     try:
-        state = embeds
-        for number, layer in enumerate(language.layers):
-            if keep and number == AFTER_LAYER:
-                score = seen[0].mean(1)[torch.arange(len(embeds)), prompt, first : first + n]
-                dropped = score.argsort(dim=1, descending=True, stable=True)[:, keep:] + first
-                for row, tokens in enumerate(dropped):
-                    hidden_keys[row, 0, :, tokens] = torch.finfo(embeds.dtype).min
-            state = layer(state, attention_mask=hidden_keys, position_ids=ids, position_embeddings=turned)
-            state = state[0] if isinstance(state, tuple) else state
+        state = _through(language, language.layers[:AFTER_LAYER], embeds, ids)
     finally:
         hook.remove()
         language.set_attn_implementation(implementation)
-    chosen = head(language.norm(state)).argmax(-1)
-    return ((chosen == targets) | (targets == -100)).all(1).tolist()
+    return state, seen[0].mean(1)[torch.arange(len(embeds)), prompt, first : first + n]
+
+
+def _through(language: Any, layers: Any, state: Tensor, ids: Tensor) -> Tensor:
+    turned = language.rotary_emb(state, ids)
+    mask = torch.full((state.shape[1],) * 2, torch.finfo(state.dtype).min).triu(1)[None, None]
+    for layer in layers:
+        out = layer(state, attention_mask=mask, position_ids=ids, position_embeddings=turned)
+        state = out[0] if isinstance(out, tuple) else out
+    return state

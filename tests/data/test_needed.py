@@ -75,12 +75,12 @@ def drop_by_hand(vlm, sample, question, keep):
 def test_fastv_equals_cutting_tokens_out(vlm):
     sample = next(iter(MiniVqa("validation")))
     laid_out, first, prompt = fastv._laid_out(vlm, sample)
-    for keep in (32, 8):
-        hidden = fastv._all_right(vlm, *laid_out, first, prompt, keep)
+    keeps = (32, 8)
+    for keep, batched in zip(keeps, fastv._all_right(vlm, *laid_out, first, prompt, keeps), strict=True):
         vlm.model.model.language_model.set_attn_implementation("eager")
         cut = [drop_by_hand(vlm, sample, question, keep) for question in sample.questions]
         vlm.model.model.language_model.set_attn_implementation("sdpa")
-        assert hidden == cut
+        assert batched == cut
 
 
 def test_fastv_without_dropping_answers_as_the_model_does(vlm):
