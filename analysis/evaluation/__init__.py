@@ -9,6 +9,7 @@ from .answering import answer_tokens as answer_tokens
 from .cost import Cost as Cost
 from .cost import cost as cost
 from .cost import cost_table as cost_table
+from .reliability import split_half as split_half
 from .run import evaluate as evaluate
 from .scoring import exact_match as exact_match
 from .tasks import TASKS as TASKS

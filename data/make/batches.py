@@ -1,4 +1,5 @@
-"""Training batches: windows of the full grid, their dense labels, and questions packed behind each image."""
+"""Training batches: windows of the full grid, their dense labels, the tokens that pruning leaves, and questions packed
+behind each image."""
 
 from __future__ import annotations
 
@@ -10,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .pruned import Pruning, keep_some
 from .questions import Question, ask
 from .scene import GRID, PATCH, Scene, render
 from .vocabulary import COLOR_NAMES, EOS, SHAPES, TOKEN, TRAINING_TASKS
 
 KINDS = 1 + 2 * len(SHAPES) + 1  # background, shapes, tiny shapes, sign
 TOTALS = 2 * len(COLOR_NAMES) * len(SHAPES) + 100  # what the CLS token is asked: pairs, tiny pairs, digit bigrams
-QUESTION_LENGTH = 12
+QUESTION_LENGTH = 13
 IGNORE = -100
 _LEAST_PIXELS = 6  # of 64: below that a patch counts as background
 
@@ -26,7 +28,9 @@ class Batch:
     """One training step. Token axis = patches of the window in raster order.
 
     images uint8 [image, y, x, rgb]; rows, cols: the window in patches; index int64 [image, token]: raster index of each
-    patch in the full grid; kind, color, digit int64 [image, token]; totals float32 [image, 228];
+    patch in the full grid; kept int64 [image, kept]: the tokens that the language model sees, ascending;
+    kind, color, digit int64 [image, token]; anchor float32 [image, token]: where the objects' centres are;
+    totals float32 [image, 228];
     tokens, targets int64 [image, question, word]; task int64 [image, question], -1 where empty;
     named float32 [image, question, word, (row, col)]: where the item lies that the words so far name, else NaN.
     """
@@ -35,9 +39,11 @@ class Batch:
     rows: int
     cols: int
     index: Tensor
+    kept: Tensor
     kind: Tensor
     color: Tensor
     digit: Tensor
+    anchor: Tensor
     totals: Tensor
     tokens: Tensor
     targets: Tensor
@@ -74,6 +80,25 @@ def dense_labels(scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
     )
 
 
+def anchors(scene: Scene) -> NDArray[np.float32]:
+    """A mass of 1 for each object, on the patches around its centre that show it, shared bilinearly.
+
+    What is counted are things, not the tokens that show them: the sum of these masses is the number of objects. All of
+    it on one patch would ask for a decision at patch borders that no picture supports.
+    """
+    rows, cols = scene.owner.shape[0] // PATCH, scene.owner.shape[1] // PATCH
+    marked = np.zeros(rows * cols, np.float32)
+    for item in scene.of("object"):
+        patches = scene.patches_of(item)
+        down = 1 - np.abs(patches // cols + 0.5 - item.y / PATCH)
+        right = 1 - np.abs(patches % cols + 0.5 - item.x / PATCH)
+        mass = down.clip(0) * right.clip(0)
+        if mass.max() < 0.1:  # a ring is hollow where its centre is
+            mass = patches == scene.anchor_of(item)
+        marked[patches] += mass / mass.sum()
+    return marked.clip(0, 1)
+
+
 def scene_totals(scene: Scene) -> NDArray[np.float32]:
     """What is in the scene at all: colour-shape pairs, tiny pairs, neighbouring digits."""
     totals = np.zeros(TOTALS, np.float32)
@@ -102,30 +127,40 @@ def make_batch(
     window: int,
     *,
     questions: int = 12,
+    counts: int = 2,
     relations: int = 2,
     where: int = 2,
     only: tuple[str, ...] = (),
+    pruning: Pruning | None = None,
 ) -> Batch:
     """`size` scenes of `window` x `window` patches, each at an offset of its own in the full grid (one offset per
-    batch would make absolute position a shortcut). `questions=0` renders crowded signs and asks nothing."""
+    batch would make absolute position a shortcut). `questions=0` renders crowded signs and asks nothing. `pruning`
+    drops tokens before the language model, and with them the questions that they leave undecided."""
     tokens = np.zeros((size, questions, QUESTION_LENGTH), np.int64)
     targets = np.full((size, questions, QUESTION_LENGTH), IGNORE, np.int64)
     task = np.full((size, questions), -1, np.int64)
     named = np.full((size, questions, QUESTION_LENGTH, 2), np.nan, np.float32)
-    images, dense, totals, index = [], [], [], []
+    images, dense, marked, totals, index, kept = [], [], [], [], [], []
     for b in range(size):
         row, col = (int(v) for v in rng.integers(0, GRID - window + 1, 2))
         scene = render(rng, window, window, crowd_signs=questions == 0)
         images.append(scene.pixels)
         dense.append(dense_labels(scene))
+        marked.append(anchors(scene))
         totals.append(scene_totals(scene))
         index.append(((np.arange(window) + row)[:, None] * GRID + np.arange(window) + col).ravel())
         if not questions:
+            kept.append(np.arange(window**2))
             continue
-        asked = ask(scene, rng, offset=(row, col), relations=relations, where=where)
+        asked = ask(scene, rng, offset=(row, col), counts=counts, relations=relations, where=where)
         asked = [q for q in asked if not only or q.task in only]
-        for k, q in enumerate(rng.permutation(len(asked))[:questions]):
-            question = asked[q]
+        asked = [asked[q] for q in rng.permutation(len(asked))]
+        if pruning is None:
+            kept.append(np.arange(window**2))
+        else:
+            left, asked = keep_some(scene, asked, pruning, rng)
+            kept.append(left)
+        for k, question in enumerate(asked[:questions]):
             words, answer = encode(question)
             tokens[b, k, : len(words)] = words
             targets[b, k, : len(answer)] = answer
@@ -138,9 +173,11 @@ def make_batch(
         rows=window,
         cols=window,
         index=torch.from_numpy(np.stack(index)),
+        kept=torch.from_numpy(np.stack(kept)),
         kind=kinds,
         color=colors,
         digit=digits,
+        anchor=torch.from_numpy(np.stack(marked)),
         totals=torch.from_numpy(np.stack(totals)),
         tokens=torch.from_numpy(tokens),
         targets=torch.from_numpy(targets),

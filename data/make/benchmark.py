@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +17,15 @@ from PIL import Image
 
 from solvers.files import replacing
 
-from .questions import Question, ask
-from .scene import Scene, render
+from .backgrounds import BACKGROUNDS
+from .questions import MOST_NEEDED, Question, ask
+from .scene import CLUTTER, SIZES, Scene, render
 from .vocabulary import TASKS
 
 FOLDER = Path(__file__).parents[1] / "mini_vqa"
 SPLITS = {
-    "test": (400, 20261),
-    "validation": (100, 20262),
+    "test": (1080, 20263),
+    "validation": (100, 20264),
 }  # images, seed: no training batch is drawn from these
 
 SCHEMA = pa.schema(
@@ -35,6 +37,11 @@ SCHEMA = pa.schema(
         pa.field("answer", pa.string()),
         pa.field("task", pa.string()),
         pa.field("needed", pa.list_(pa.int16())),
+        pa.field("background", pa.string()),
+        pa.field("clutter", pa.string()),
+        pa.field("object_size", pa.string()),
+        pa.field("objects", pa.int8()),
+        pa.field("text_length", pa.int8()),
     ]
 )
 
@@ -55,6 +62,17 @@ One parquet file per split, a row per question:
 | `question`, `answer` | string | words separated by blanks; a number is spelt digit by digit |
 | `task` | string | one of the eight tasks below |
 | `needed` | list of int16 | raster indices of the visual tokens that show what is asked about; empty for an absence |
+| `background` | string | flat: gradient, stripes, checker, blocks; natural: clouds (1/f noise), leaves (dead leaves) |
+| `clutter` | string | low, medium or high: {clutter} grey strokes on average |
+| `object_size` | string | {sizes} px |
+| `objects` | int8 | objects in the picture, tiny ones and signs not counted |
+| `text_length` | int8 | digits on the sign that is asked about, 0 for the other tasks |
+
+The last five say how hard a question is; `analysis.evaluation.MiniVqa().knobs` has them by `question_id`, to slice
+accuracy with. About half of the pictures have a natural background, on which a coloured thing is not the only unlike
+token.
+
+{slices}
 
 The majority prior is the accuracy of always giving the task's most frequent answer: an accuracy near it shows nothing.
 
@@ -63,15 +81,23 @@ The majority prior is the accuracy of always giving the task's most frequent ans
 Task forms: existence asks "is there a C S ?" (random: neither colour nor shape occurs; popular: the most popular
 absent pair; adversarial: colour and shape both occur, never together); attribute asks a colour or a shape; count draws
 the number first; spatial asks left of / right of / above / below for two objects at least 14 px apart; text asks the
-two or three digits on a sign, exact match; tiny asks the colour of a shape of 9 to 10 px.
+two to four digits on a sign, exact match; tiny asks the colour of a shape of 9 to 10 px. No question needs more than
+{most} tokens: a count is asked only where its evidence fits.
 
 Checksums (sha256): {checksums}.
 """
 
 
 def _png(scene: Scene) -> bytes:
+    """With a palette where the colours fit into one, which halves the file."""
+    colors, number = np.unique(scene.pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    if len(colors) <= 256:
+        picture = Image.fromarray(number.reshape(scene.pixels.shape[:2]).astype(np.uint8), "P")
+        picture.putpalette(colors.ravel().tolist())
+    else:
+        picture = Image.fromarray(scene.pixels)
     buffer = io.BytesIO()
-    Image.fromarray(scene.pixels).save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -98,6 +124,9 @@ def make_split(images: int, seed: int) -> pd.DataFrame:
                     "answer": question.answer,
                     "task": question.task,
                     "needed": needed_tokens(scene, question),
+                    **asdict(scene.look),
+                    "objects": len(scene.of("object")),
+                    "text_length": len(question.answer.split()) if question.task == "text" else 0,
                 }
             )
     return pd.DataFrame(rows)
@@ -128,6 +157,16 @@ def _prior_table(splits: dict[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
+def _slice_table(test: pd.DataFrame) -> str:
+    lines = ["| knob | test questions |", "|---|---|"]
+    for knob, order in (("background", BACKGROUNDS), ("clutter", CLUTTER), ("object_size", SIZES)):
+        counts = test[knob].value_counts()
+        lines.append(f"| {knob} | " + ", ".join(f"{level} {counts[level]:,}" for level in order) + " |")
+    lengths = test.query("text_length > 0")["text_length"].value_counts().sort_index()
+    lines.append("| text_length | " + ", ".join(f"{length} {count:,}" for length, count in lengths.items()) + " |")
+    return "\n".join(lines)
+
+
 def main(
     folder: Annotated[Path, typer.Option(help="Where the parquet files and the card go.")] = FOLDER,
 ) -> None:
@@ -147,6 +186,10 @@ def main(
         questions=f"{len(splits['test']):,}",
         val_images=splits["validation"]["image_id"].nunique(),
         val_questions=f"{len(splits['validation']):,}",
+        clutter=", ".join(map(str, CLUTTER.values())),
+        sizes=", ".join(f"{name} {least} to {most}" for name, (least, most) in SIZES.items()),
+        slices=_slice_table(splits["test"]),
+        most=MOST_NEEDED,
         table=_prior_table(splits),
         checksums=", ".join(sums),
     )

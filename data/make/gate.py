@@ -1,7 +1,7 @@
 """Judges the embedded model on the whole test split: `python -m data.make.gate`. Exits with 1 if it fails.
 
-Runs the study at full size (a run that was stopped goes on), keeps its tables in `data/measured` and writes the model's
-card and the results of the README from them.
+Runs the study at full size (a run that was stopped goes on), checks the required-token sets and FastV, keeps all tables
+in `data/measured` and writes the model's card and the results of the README from them. The bounds are in `bounds.py`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,23 @@ import pandas as pd
 import typer
 
 from analysis import load, run_study
-from analysis.evaluation import MiniVqa
+from analysis.evaluation import MiniVqa, split_half
+from analysis.models import Vlm
 from analysis.study.run import EMBEDDED
 from analysis.study.settings import DEFAULT
 from solvers.provenance import provenance
 
+from .bounds import judge, passed, printed
+from .fastv import measure_fastv
+from .history import core_minutes, phase_table
+from .needed import measure_needed
+from .slices import slice_accuracy, slice_table
+
 DATA = Path(__file__).parents[1]
-FULL = replace(DEFAULT, captured=200, problems=20, images=400)
+FULL = replace(DEFAULT, captured=200, problems=20, images=1080)
 PICTURES = ("accuracy_vs_budget", "certified_gap")
-MEASURED = ("accuracy", "attention", "quartiles", "selection")
-LEAST = {"mean": 0.84, "text": 0.65, "tiny": 0.90, "attribute": 0.95}
-ABOVE_PRIOR = 0.10  # for every task but spatial, which is reported as it is
-SEPARATION = ("vispruner", "random", 64, 0.15)
+MEASURED = ("accuracy", "attention", "quartiles", "selection", "reliability", "needed", "fastv", "slices")
+CHECKED_IMAGES, FASTV_IMAGES = 100, 40
 
 CARD = """# mini_llava
 
@@ -52,27 +57,27 @@ vlm.answer(image, "what color is the circle ?")
 
 Every row is in `data/measured/accuracy.csv`, which `python -m data.make.gate` regenerates; `LOG.md` says how
 the model was trained and what it shows.
+
+## Training
+
+{trained:,} rendered pictures in {steps:,} steps, {minutes:.0f} minutes of wall time and {core_minutes:.0f} core-minutes
+on two shared processor cores, no GPU. `data/make/cpu.toml` is the recipe, `data/measured/training.csv` what each
+phase of it reached.
+
+## Known weaknesses
+
+Questions outside the forms of mini_vqa have no meaning to it. Where it fails is told by the knobs of the benchmark,
+means over tasks (for text_length the digits of text, for answer the number in count):
+
+{slices}
+
+Without the tokens that an answer needs, accuracy falls to what the question and the rest of the scene give away, and
+stays what it was with those tokens alone ({checked} images):
+
+{needed}
+
+FastV, which drops tokens after layer 2 of {text.num_hidden_layers}, loses {fastv:.3f} of the mean at 64 tokens.
 """
-
-
-def judge(table: pd.DataFrame, priors: Mapping[str, float]) -> list[str]:
-    """What falls short, a sentence each; empty for a model that passes.
-
-    `table` is what `accuracy_table` returned, `priors` the majority prior by task.
-    """
-    at = _estimates(table)
-    full = {task: value for (pruner, _, task), value in at.items() if pruner == "none"}
-    short = [
-        f"{name} must be at least {least}, got {full[name]:.3f}" for name, least in LEAST.items() if full[name] < least
-    ]
-    for task, prior in priors.items():
-        if task != "spatial" and full[task] < prior + ABOVE_PRIOR:
-            short.append(f"{task} must be {ABOVE_PRIOR} above its majority prior {prior:.3f}, got {full[task]:.3f}")
-    better, worse, keep, margin = SEPARATION
-    apart = at[better, keep, "mean"] - at[worse, keep, "mean"]
-    if apart < margin:
-        short.append(f"{better} must be {margin} above {worse} at {keep} tokens, got {apart:.3f}")
-    return short
 
 
 def majority_priors(rows: pd.DataFrame) -> dict[str, float]:
@@ -91,7 +96,7 @@ def _estimates(table: pd.DataFrame, column: str = "estimate") -> dict[tuple[str,
 
 def card_table(table: pd.DataFrame, priors: Mapping[str, float]) -> str:
     """Markdown: a row per task, the full model with its interval, then some pruners at 64 tokens."""
-    shown = ("vispruner", "fastervlm", "divprune", "random")
+    shown = ("oracle", "vispruner", "fastervlm", "divprune", "random")
     at, low, high = (_estimates(table, column) for column in ("estimate", "low", "high"))
     full = max(keep for pruner, keep, _ in at if pruner == "none")
     lines = [f"| task | majority prior | {full} tokens | " + " | ".join(f"{name} 64" for name in shown) + " |"]
@@ -119,7 +124,7 @@ def selection_table(selection: pd.DataFrame) -> str:
 def readme_results(accuracy: str, selection: str, images: int, problems: int) -> str:
     """The part of the README between its result marks."""
     return (
-        f"Accuracy of `data/mini_llava` on the {images} test images of `data/mini_vqa`, all 576 visual tokens and four "
+        f"Accuracy of `data/mini_llava` on the {images} test images of `data/mini_vqa`, all 576 visual tokens and five "
         f"pruners at 64, 95 % intervals over images:\n\n{accuracy}\n\n"
         "![Mean accuracy against the number of visual tokens kept](data/measured/accuracy_vs_budget.png)\n\n"
         f"Certified gap of selections of 64 tokens, mean over {problems} images, as a share of a proven upper bound. "
@@ -150,32 +155,77 @@ def main(
 ) -> None:
     """Study, keep the tables, write the card, and say whether the gate is passed."""
     run_study(None, work, FULL)
-    vlm, rows = load(str(EMBEDDED)), pd.read_parquet(work / "accuracy.parquet")
-    stamp = {"config_hash": vlm.config_hash, "task_checksum": MiniVqa().checksum, **provenance()}
+    vlm, task, rows = load(str(EMBEDDED)), MiniVqa(), pd.read_parquet(work / "accuracy.parquet")
+    stamp = {"config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()}
+    tables = {
+        "reliability": split_half(rows),
+        "needed": measure_needed(vlm, task, CHECKED_IMAGES),
+        "fastv": measure_fastv(vlm, task, FASTV_IMAGES),
+    }
+    slices = slice_accuracy(rows, task.knobs)
+    slices.to_csv(work / "tables" / "slices.csv", index=False)
+    for name, table in tables.items():
+        table.to_csv(work / "tables" / f"{name}.csv", index=False)
     keep_tables(work / "tables", DATA / "measured", stamp)
     for name in PICTURES:
         shutil.copy(work / "figures" / f"{name}.png", DATA / "measured")
-    table, priors = pd.read_csv(work / "tables" / "accuracy.csv"), majority_priors(rows)
+    accuracy, priors = pd.read_csv(work / "tables" / "accuracy.csv"), majority_priors(rows)
+    write_card(vlm, accuracy, priors, slices, tables["needed"], tables["fastv"])
+    write_readme(accuracy, priors, pd.read_csv(work / "tables" / "selection.csv"))
+    megabytes = sum(file.stat().st_size for file in EMBEDDED.iterdir()) / 1e6
+    checks = judge(accuracy, priors, megabytes=megabytes, **tables)
+    typer.echo(printed(checks))
+    raise typer.Exit(0 if passed(checks) else 1)
+
+
+def needed_table(needed: pd.DataFrame) -> str:
+    """Markdown: a row per task."""
+    lines = ["| task | questions | prior | all tokens | without needed | needed alone |", "|---|---|---|---|---|---|"]
+    for row in needed.to_dict("records"):
+        values = " | ".join(f"{row[name]:.3f}" for name in ("prior", "all", "without_needed", "needed_alone"))
+        lines.append(f"| {row['task']} | {row['questions']} | {values} |")
+    return "\n".join(lines)
+
+
+def write_card(
+    vlm: Vlm,
+    accuracy: pd.DataFrame,
+    priors: Mapping[str, float],
+    slices: pd.DataFrame,
+    needed: pd.DataFrame,
+    fastv: pd.DataFrame,
+) -> None:
+    log = DATA / "measured" / "training.jsonl"
+    phases = phase_table(log)
+    everything = accuracy[(accuracy["pruner"] == "none") & (accuracy["task"] == "mean")].iloc[0]
     card = CARD.format(
         parameters=vlm.model.num_parameters(),
         vision=vlm.model.config.vision_config,
         text=vlm.model.config.text_config,
-        questions=rows["question_id"].nunique(),
-        images=rows["image_id"].nunique(),
-        table=card_table(table, priors),
+        questions=everything["questions"],
+        images=everything["images"],
+        table=card_table(accuracy, priors),
+        trained=phases["images"].iloc[-1],
+        steps=phases["step"].iloc[-1],
+        minutes=phases["minutes"].sum(),
+        core_minutes=core_minutes(log),
+        slices=slice_table(slices),
+        checked=CHECKED_IMAGES,
+        needed=needed_table(needed),
+        fastv=fastv.query("keep == 64 and task == 'mean'")["lost"].iloc[0],
     )
     (EMBEDDED / "README.md").write_text(card)
-    selection = pd.read_csv(work / "tables" / "selection.csv")
+
+
+def write_readme(accuracy: pd.DataFrame, priors: Mapping[str, float], selection: pd.DataFrame) -> None:
     results = readme_results(
-        card_table(table, priors), selection_table(selection), rows["image_id"].nunique(), selection["problems"].max()
+        card_table(accuracy, priors),
+        selection_table(selection),
+        int(accuracy["images"].max()),
+        int(selection["problems"].max()),
     )
-    readme = DATA.parent / "README.md"
-    readme.write_text(replace_results(readme.read_text(), results))
-    typer.echo(results)
-    short = judge(table, priors)
-    for sentence in short:
-        typer.echo(f"gate: {sentence}", err=True)
-    raise typer.Exit(1 if short else 0)
+    page = DATA.parent / "README.md"
+    page.write_text(replace_results(page.read_text(), results))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ class Trainee(nn.Module):
         self.position = nn.Linear(width, 2)
         self.totals = nn.Linear(width, TOTALS)
         self.named = nn.Linear(text.hidden_size, 2)  # type: ignore[union-attr]
+        self.anchor = nn.Linear(width, 1)
         self._initialise()
 
     @torch.no_grad()
@@ -155,18 +156,24 @@ class Trainee(nn.Module):
         """Hidden states [image, question, word, width]: the last ones, and those of the grounding layer.
 
         Every question sees the image and itself, at the position ids it would have alone, so that one pass equals a
-        pass per question. `renumber` gives the image tokens consecutive ids, as a pruner with compact ids does.
+        pass per question. The image is its kept tokens; `renumber` gives them consecutive ids, as a pruner with
+        compact ids does.
         """
         images, count, length = batch.tokens.shape
         language = self.model.model.language_model
         device = features.device
+        features = features.gather(1, batch.kept[..., None].expand(-1, -1, features.shape[-1]))
         visual = self.model.model.multi_modal_projector(features)
         prefix = language.embed_tokens(torch.tensor(PREFIX, device=device)).expand(images, -1, -1)
         words = language.embed_tokens(batch.tokens.reshape(images, -1))
         inputs = torch.cat([prefix, visual.to(prefix.dtype), words], 1)
         shared, tokens = len(PREFIX) + visual.shape[1], inputs.shape[1]
         seen = visual.shape[1] if renumber else GRID**2
-        index = torch.arange(visual.shape[1], device=device).expand(images, -1) if renumber else batch.index
+        index = (
+            torch.arange(visual.shape[1], device=device).expand(images, -1)
+            if renumber
+            else batch.index.gather(1, batch.kept)
+        )
         own = torch.arange(length, device=device).repeat(count) + len(PREFIX) + seen
         ids = torch.cat(
             [
@@ -219,6 +226,8 @@ class Trainee(nn.Module):
 
     def _dense_loss(self, features: Tensor, batch: Batch) -> Tensor:
         total = features.new_zeros(())
+        marks = self.anchor(features)[..., 0].float()
+        total = total + 10 * F.binary_cross_entropy_with_logits(marks, batch.anchor)
         for head, labels in ((self.kind, batch.kind), (self.color, batch.color), (self.digit, batch.digit)):
             weight = torch.ones(head.out_features, device=features.device)
             weight[0] = 0.15  # background is nearly everywhere

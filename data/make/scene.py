@@ -1,8 +1,8 @@
-"""Renders a scene: textured grey background, coloured shapes, tiny shapes, and signs with digits.
+"""Renders a scene: a background, coloured shapes, tiny shapes, and signs with digits.
 
-Sizes follow the recipe's table: 192 px at patch 8 are 24 x 24 visual tokens; 4 to 9 objects of 18 to 30 px, up to three
-tiny ones of 9 to 10 px, up to two signs of two or three digits. A smaller window is the same world seen through fewer
-patches, which is what makes the window curriculum of the trainer possible.
+192 px at patch 8 are 24 x 24 visual tokens; 4 to 9 objects of 14 to 34 px, up to three tiny ones of 9 to 10 px, up to
+two signs of two to four digits. How hard a scene is to read is drawn with it and known (`Look`). A smaller window is
+the same world seen through fewer patches, which is what makes the window curriculum of the trainer possible.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .backgrounds import BACKGROUNDS, CHANCES, background
 from .sprites import TILTS, digit_mask, shape_mask
 from .vocabulary import COLOR_NAMES, COLORS, POPULARITY, SHAPES
 
@@ -24,6 +25,23 @@ LUMA = np.array([0.30, 0.59, 0.11], np.float32)
 FULL_AREA = (GRID * PATCH) ** 2
 
 Kind = Literal["object", "tiny", "sign"]
+SIZES = {"small": (14, 18), "medium": (20, 26), "large": (28, 34)}  # least and largest side of an object in pixels
+CLUTTER = {"low": 5, "medium": 14, "high": 40}  # mean number of strokes in a full picture
+
+
+@dataclass(frozen=True)
+class Look:
+    """How hard a scene is to read: one of `BACKGROUNDS`, of `CLUTTER`, and of `SIZES` for its objects."""
+
+    background: str
+    clutter: str
+    object_size: str
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Look:
+        kinds = (BACKGROUNDS, tuple(CLUTTER), tuple(SIZES))
+        picked = (int(rng.choice(len(kind), p=CHANCES if kind is BACKGROUNDS else None)) for kind in kinds)
+        return cls(*(kind[number] for kind, number in zip(kinds, picked, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -49,12 +67,14 @@ class Scene:
     items : the things in it, in drawing order
     owner : int16 [y, x], index of the item that covers the pixel, -1 for background
     digit : int8 [y, x], the digit whose box covers the pixel, -1 elsewhere
+    look : what it was drawn to be like
     """
 
     pixels: NDArray[np.uint8]
     items: list[Item]
     owner: NDArray[np.int16]
     digit: NDArray[np.int8]
+    look: Look
 
     def of(self, kind: Kind) -> list[Item]:
         return [item for item in self.items if item.kind == kind]
@@ -66,42 +86,29 @@ class Scene:
         needed = np.flatnonzero(covered >= least)
         return needed if needed.size else np.array([covered.argmax()])
 
-
-def _background(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
-    plane = np.full((height, width), rng.uniform(70, 185), np.float32)
-    texture = rng.integers(4)
-    if texture == 0:  # gradient, of the same strength per scene whatever the window
-        slope = rng.uniform(-34, 34, 2)
-        plane += slope[0] * (yy / height - 0.5) + slope[1] * (xx / width - 0.5)
-    elif texture == 1:
-        turn, wave = rng.uniform(0, np.pi), rng.uniform(7, 30)
-        plane += rng.uniform(8, 22) * np.sin((xx * np.cos(turn) + yy * np.sin(turn)) * 2 * np.pi / wave)
-    elif texture == 2:
-        cell = int(rng.integers(5, 20))
-        plane += rng.uniform(6, 20) * (((xx // cell + yy // cell) % 2) * 2 - 1)
-    else:
-        cell = int(rng.integers(4, 12))
-        blocks = rng.normal(0, rng.uniform(8, 20), (height // cell + 2, width // cell + 2)).astype(np.float32)
-        plane += np.repeat(np.repeat(blocks, cell, 0), cell, 1)[:height, :width]
-    plane += rng.normal(0, rng.uniform(2, 9), (height, width)).astype(np.float32)
-    return plane[..., None] + rng.uniform(-10, 10, 3).astype(np.float32)
+    def anchor_of(self, item: Item) -> int:
+        """The one patch that stands for `item`: of those that show it, the one nearest to its centre."""
+        patches = self.patches_of(item)
+        cols = self.owner.shape[1] // PATCH
+        # a hair up and left of the centre: between four patches, one is the nearest
+        far = np.hypot((patches // cols + 0.5) * PATCH - item.y + 0.02, (patches % cols + 0.5) * PATCH - item.x + 0.01)
+        return int(patches[far.argmin()])
 
 
 class _Canvas:
     """A picture in the making: finds free room, pastes, and remembers who owns which pixel."""
 
-    def __init__(self, height: int, width: int, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, height: int, width: int, rng: np.random.Generator, look: Look) -> None:
+        self.rng, self.look = rng, look
         self.height, self.width = height, width
-        self.pixels = _background(height, width, rng)
+        self.pixels = background(look.background, height, width, rng)
         self.owner = np.full((height, width), -1, np.int16)
         self.digit = np.full((height, width), -1, np.int8)
         self.items: list[Item] = []
         self._boxes: list[tuple[int, int, int, int]] = []
 
     def clutter(self) -> None:
-        for _ in range(self.rng.poisson(14 * self.height * self.width / FULL_AREA)):
+        for _ in range(self.rng.poisson(CLUTTER[self.look.clutter] * self.height * self.width / FULL_AREA)):
             y, x = int(self.rng.integers(0, self.height - 4)), int(self.rng.integers(0, self.width - 4))
             length, grey = int(self.rng.integers(4, 16)), self.rng.uniform(20, 235)
             if self.rng.random() < 0.5:
@@ -163,14 +170,17 @@ class _Canvas:
         self.items.append(Item(index, "sign", color, -1, y + height / 2, x + width / 2, digits))
 
     def finish(self) -> Scene:
-        levels = np.round(np.clip(self.pixels, 0, 255) / LEVEL) * LEVEL
-        return Scene(np.minimum(levels, 255).astype(np.uint8), self.items, self.owner, self.digit)
+        """In steps of green, and of red and blue against green: noise that is grey costs the file one channel."""
+        pixels = np.clip(self.pixels, 0, 255)
+        green = np.round(pixels[..., 1:2] / LEVEL)
+        levels = (green + np.round((pixels - pixels[..., 1:2]) / LEVEL)) * LEVEL
+        return Scene(np.clip(levels, 0, 255).astype(np.uint8), self.items, self.owner, self.digit, self.look)
 
 
 def _signs(canvas: _Canvas, count: int) -> None:
     colors = canvas.rng.choice(len(COLOR_NAMES), size=count, replace=False)  # a question names a sign by its colour
     for color in colors:
-        length = 2 if canvas.rng.random() < 0.6 else 3
+        length = int(canvas.rng.choice((2, 3, 4), p=(0.4, 0.35, 0.25)))
         digits = tuple(int(d) for d in canvas.rng.integers(0, 10, length))
         canvas.add_sign(int(color), digits, int(canvas.rng.integers(16, 21)))
 
@@ -185,12 +195,13 @@ def _objects(canvas: _Canvas, count: int) -> None:
         if placed and rng.random() < 0.35:  # repeat a colour or a shape, so that larger counts occur
             twin = placed[rng.integers(len(placed))]
             shape, color = (twin.shape, color) if rng.random() < 0.5 else (shape, twin.color)
-        canvas.add_shape(shape, color, 2 * int(rng.integers(9, 16)), "object")
+        least, largest = SIZES[canvas.look.object_size]
+        canvas.add_shape(shape, color, 2 * int(rng.integers(least // 2, largest // 2 + 1)), "object")
 
 
 def render(rng: np.random.Generator, rows: int = GRID, cols: int = GRID, *, crowd_signs: bool = False) -> Scene:
     """One scene of `rows` x `cols` patches. `crowd_signs` puts signs everywhere: digits are the slowest to learn."""
-    canvas = _Canvas(rows * PATCH, cols * PATCH, rng)
+    canvas = _Canvas(rows * PATCH, cols * PATCH, rng, Look.draw(rng))
     canvas.clutter()
     area = canvas.height * canvas.width / FULL_AREA
     large = area > 0.5

@@ -1,8 +1,9 @@
 """Trains the embedded model: `python -m data.make.train`. Resumable: run it again and it goes on.
 
 The recipe: dense pre-training of the vision tower on small windows, questions on small windows, relations on their own,
-windows of many sizes with renumbered position ids, and last the full grid. A phase ends after its minutes; minutes
-already spent are in the checkpoint, so an interruption costs at most the time since the last one.
+windows of many sizes with renumbered position ids, the full grid, and last what pruning leaves of it. A phase ends
+after its minutes; minutes already spent are in the checkpoint, so an interruption costs at most the time since the last
+one.
 """
 
 from __future__ import annotations
@@ -28,9 +29,14 @@ from solvers.files import replacing
 
 from .batches import Batch, make_batch
 from .model import Size, Trainee, Weights, build_model
+from .pruned import Pruning
 from .vocabulary import TASKS, TRAINING_TASKS
 
 HERE = Path(__file__).parent
+GLANCES = {
+    "needed@64": Pruning(64, promised=1.0, foreground=0.0),
+    "random@64": Pruning(64, promised=0.0, foreground=0.0, undecided=True),
+}
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -40,7 +46,8 @@ class Phase:
 
     `tokens` is the budget of visual and question tokens per step, from which the batch size follows for each window.
     Learning rates run linearly from the first to the last value of `rate`; `renumber` is the share of steps with
-    consecutive image position ids.
+    consecutive image position ids, `pruned` the share of steps whose images keep a random number of tokens, log-uniform
+    from `least_kept` to all.
     """
 
     name: str
@@ -50,10 +57,13 @@ class Phase:
     rate: tuple[float, float]
     chances: tuple[float, ...] = ()
     questions: int = 12
+    counts: int = 2
     relations: int = 2
     where: int = 2
     only: tuple[str, ...] = ()
     renumber: float = 0.0
+    pruned: float = 0.0
+    least_kept: int = 32
     weights: Weights = field(default_factory=Weights)
 
 
@@ -162,15 +172,22 @@ def draw(recipe: Recipe, phase: Phase, number: int, step: int) -> Batch:
     have drawn."""
     rng = np.random.default_rng((recipe.seed, number, step))
     window = int(rng.choice(phase.windows, p=phase.chances or None))
-    size = max(2, phase.tokens // (window * window + 2 + 6 * phase.questions))
+    pruning, read = None, window**2
+    if rng.random() < phase.pruned:
+        read = int(np.exp(rng.uniform(np.log(min(phase.least_kept, read)), np.log(read))))
+        pruning = Pruning(read)
+    # the vision tower reads the whole window, the language model what is kept of it
+    size = max(2, phase.tokens // ((window**2 + read) // 2 + 2 + 6 * phase.questions))
     return make_batch(
         rng,
         size,
         window,
         questions=phase.questions,
+        counts=phase.counts,
         relations=phase.relations,
         where=phase.where,
         only=phase.only,
+        pruning=pruning,
     )
 
 
@@ -199,14 +216,16 @@ def batches(recipe: Recipe, number: int, first: int) -> Iterator[Batch]:
 
 
 @torch.no_grad()
-def quick_score(trainee: Trainee, images: int = 60, window: int = 24, seed: int = 999) -> dict[str, float]:
+def quick_score(
+    trainee: Trainee, images: int = 60, window: int = 24, seed: int = 999, pruning: Pruning | None = None
+) -> dict[str, float]:
     """Teacher-forced exact match per task on fresh scenes: a glance during training, not the gate."""
     device = next(trainee.parameters()).device
     rng = np.random.default_rng(seed)
     right, asked = np.zeros(len(TRAINING_TASKS)), np.zeros(len(TRAINING_TASKS))
     only_answers = Weights(dense=0, position=0, totals=0, named=0)
     for _ in range(0, images, 10):
-        batch = make_batch(rng, 10, window, questions=16, relations=2, where=1)
+        batch = make_batch(rng, 10, window, questions=16, where=1, pruning=pruning)
         _, hit = trainee(batch.to(device), only_answers)
         for task in range(len(TRAINING_TASKS)):
             mine = batch.task == task
@@ -254,7 +273,7 @@ class Trainer:
     def run(self) -> None:
         while self.progress.phase < len(self.recipe.phases):
             self._run_phase(self.recipe.phases[self.progress.phase])
-            self._log("score", **quick_score(self.trainee))
+            self._score()
             self.progress.phase += 1
             self.progress.spent = 0.0
             save_checkpoint(self.path, self.trainee, self.optimiser, self.progress)
@@ -262,6 +281,7 @@ class Trainer:
     def _run_phase(self, phase: Phase) -> None:
         first, resumed_at = time.monotonic(), self.progress.spent
         saved = logged = tuned = -1e9
+        glanced = first
         stream = batches(self.recipe, self.progress.phase, self.progress.step)
         while self.progress.spent < phase.minutes * 60:
             batch = next(stream).to(self.device)
@@ -275,9 +295,20 @@ class Trainer:
             if now - logged > 30:
                 logged = now
                 self._log("step")
+            if now - glanced > 600 and phase.questions:
+                glanced = now
+                self._score("glance")
             if now - saved > 120:
                 saved = now
                 save_checkpoint(self.path, self.trainee, self.optimiser, self.progress)
+
+    def _score(self, kind: str = "score") -> None:
+        """Accuracy on fresh scenes: with all tokens, with those needed among the 64 kept, and with a random 64."""
+        scores = quick_score(self.trainee)
+        for name, pruning in GLANCES.items():
+            kept = quick_score(self.trainee, pruning=pruning)
+            scores |= {f"{task} {name}": value for task, value in kept.items() if task != "where"}
+        self._log(kind, **scores)
 
     def _step(self, phase: Phase, batch: Batch) -> None:
         progress = self.progress
@@ -312,7 +343,7 @@ class Trainer:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         if scores:
-            console.print("all tokens, fresh scenes: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+            console.print("fresh scenes: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
             return
         shown = "  ".join(f"{name} {p.means[name]:.3f}" for name in ("loss", *TRAINING_TASKS) if name in p.means)
         done = f"{p.phase + 1}/{len(phases)} {phase.name} {p.spent / 60:.1f}/{phase.minutes:g} min"

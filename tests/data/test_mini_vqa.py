@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from analysis.evaluation.tasks.mini_vqa import KNOBS
 from data.make.benchmark import FOLDER, SPLITS, make_split
 from data.make.vocabulary import TASKS
 
@@ -24,7 +25,7 @@ def test_the_generator_makes_the_shipped_questions(split):
     name, shipped = split
     made = make_split(3, SPLITS[name][1])
     first = shipped.iloc[: len(made)]
-    for column in ("image_id", "question_id", "question", "answer", "task"):
+    for column in ("image_id", "question_id", "question", "answer", "task", *KNOBS):
         assert first[column].tolist() == made[column].tolist()
     assert [list(needed) for needed in first["needed"]] == made["needed"].tolist()
     for stored, rendered in zip(first["image"], made["image"], strict=True):
@@ -57,8 +58,8 @@ def test_splits_share_no_picture():
 
 def test_test_split_is_large_enough():
     frame = pd.read_parquet(FOLDER / "test.parquet")
-    assert frame["image_id"].nunique() >= 400
-    assert len(frame) >= 4000
+    assert frame["image_id"].nunique() >= 1000
+    assert len(frame) >= 12000
 
 
 def test_card_states_priors_and_checksums_of_the_files():

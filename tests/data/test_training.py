@@ -114,7 +114,17 @@ def test_a_run_finishes_its_phases_and_logs(tmp_path):
     table = phase_table(tmp_path / "log.jsonl")
     assert table["phase"].tolist() == ["vision", "questions"]
     assert table["step"].is_monotonic_increasing
-    assert table["mean"].between(0, 1).all()
+    assert table[["mean", "mean needed@64", "mean random@64"]].stack().between(0, 1).all()
+
+
+def test_pruned_steps_keep_log_uniform_numbers_of_tokens():
+    phase = replace(RECIPE.phases[1], windows=(12,), pruned=0.5, least_kept=9)
+    recipe = replace(RECIPE, phases=(phase,))
+    kept = [draw(recipe, phase, 0, step).kept.shape[1] for step in range(60)]
+    assert 0.3 < np.mean([number == 144 for number in kept]) < 0.7
+    dropped = [number for number in kept if number < 144]
+    assert min(dropped) >= 9
+    assert 20 < np.exp(np.mean(np.log(dropped))) < 65  # the middle of 9 and 144 on a log scale is 36
 
 
 def test_checkpoint_keeps_progress_and_optimiser(tmp_path, trainee):
@@ -141,7 +151,7 @@ def test_unknown_recipe_names_the_known_ones():
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_shipped_recipes_read(name):
     recipe = Recipe.read(name)
-    assert sum(phase.minutes for phase in recipe.phases) <= 90
+    assert sum(phase.minutes for phase in recipe.phases) <= 180
     assert recipe.size == Size()
     for phase in recipe.phases:
         assert draw(recipe, replace(phase, tokens=1200), 0, 0).images.dtype == torch.uint8

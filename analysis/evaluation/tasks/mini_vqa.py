@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
@@ -44,6 +45,7 @@ _TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "needed": (_is_integer_list, "lists of integers"),
 }
 COLUMNS = tuple(_TYPES)
+KNOBS = ("background", "clutter", "object_size", "objects", "text_length")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,25 @@ class MiniVqa(AbstractTask):
     def checksum(self) -> str:
         """Start of the SHA-256 of the file."""
         return hashlib.sha256(self._bytes).hexdigest()[:12]
+
+    @cached_property
+    def knobs(self) -> pd.DataFrame:
+        """How hard each question is: question_id and the columns `KNOBS` of the file, to slice accuracy with.
+
+        Raises
+        ------
+        ValueError
+            If the file has no such columns; a file of your own need not have them.
+
+        Examples
+        --------
+        >>> rows.merge(MiniVqa().knobs, on="question_id").groupby(["pruner", "background"])["correct"].mean()
+        ... # doctest: +SKIP
+        """
+        missing = [name for name in KNOBS if name not in self._table.column_names]
+        if missing:
+            raise ValueError(f"{self.file} does not say how hard its questions are: it lacks {', '.join(missing)}")
+        return self._table.select(["question_id", *KNOBS]).to_pandas()
 
     def __len__(self) -> int:
         available = len(self._rows)

@@ -99,7 +99,7 @@ def test_every_registered_task_is_found_by_its_name() -> None:
     assert [type(task(kind.name)) for kind in TASKS] == list(TASKS)
 
 
-@pytest.mark.parametrize(("split", "images", "questions"), [("test", 400, 4000), ("validation", 50, 500)])
+@pytest.mark.parametrize(("split", "images", "questions"), [("test", 1000, 12000), ("validation", 50, 500)])
 def test_the_embedded_benchmark(split: str, images: int, questions: int) -> None:
     benchmark = task("mini_vqa", split=split)
     assert len(benchmark) >= images
@@ -110,6 +110,25 @@ def test_the_embedded_benchmark(split: str, images: int, questions: int) -> None
     assert all(sample.image.size == (192, 192) for sample in samples)
     assert all((question.needed < 576).all() and (np.diff(question.needed) > 0).all() for question in asked)
     assert all(question.needed.size for question in asked if question.task in ("attribute", "text", "tiny"))
+
+
+def test_knobs_are_those_of_the_file_and_slice_by_question() -> None:
+    benchmark = MiniVqa("validation")
+    knobs = benchmark.knobs.set_index("question_id")
+    asked = [question for sample in benchmark for question in sample.questions]
+    assert len(knobs) == len(asked)
+    for question in asked:
+        digits = len(question.answer.split()) if question.task == "text" else 0
+        assert knobs.loc[question.question_id, "text_length"] == digits
+        if question.question == "how many objects are there ?":
+            assert str(knobs.loc[question.question_id, "objects"]) == question.answer
+    assert set(knobs["clutter"]) == {"low", "medium", "high"}
+    assert {"clouds", "leaves", "stripes"} < set(knobs["background"])
+
+
+def test_a_file_without_knobs_says_so(benchmark_file: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="does not say how hard its questions are: it lacks background, clutter"):
+        _ = MiniVqa(path=benchmark_file()).knobs
 
 
 def test_exact_match_decides(benchmark_file: Callable[..., Path]) -> None:

@@ -1,0 +1,97 @@
+"""The bounds: a good model passes, and each bound is named when it is missed."""
+
+import pandas as pd
+import pytest
+
+from data.make.bounds import judge, passed, printed
+from data.make.needed import judge_needed
+from data.make.vocabulary import TASKS
+
+PRIORS = dict.fromkeys(TASKS, 0.5) | {"text": 0.01, "tiny": 0.13, "attribute": 0.1, "count": 0.22}
+
+
+def measured(full=0.95, oracle=0.94, random=0.5, correlation=0.95, images=1080, questions=12721):
+    """Everything `judge` reads; single values can be replaced by task."""
+    names = [*TASKS, "mean"]
+    values = {
+        name: entry if isinstance(entry, dict) else dict.fromkeys(names, entry)
+        for name, entry in {"none": full, "oracle": oracle, "random": random}.items()
+    }
+    accuracy = pd.DataFrame(
+        [
+            {"pruner": pruner, "keep": 576 if pruner == "none" else 64, "task": task, "estimate": by_task[task]}
+            for pruner, by_task in values.items()
+            for task in names
+        ]
+    ).assign(images=images, questions=questions)
+    needed = pd.DataFrame({"task": TASKS, "prior": 0.2, "all": 0.95, "without_needed": 0.05, "needed_alone": 0.94})
+    return {
+        "accuracy": accuracy,
+        "priors": PRIORS,
+        "reliability": pd.DataFrame({"keep": [128, 64], "correlation": [0.4, correlation]}),
+        "needed": needed,
+        "fastv": pd.DataFrame({"keep": [64], "task": ["mean"], "lost": [0.0]}),
+        "megabytes": 5.0,
+    }
+
+
+def failing(**inputs):
+    return [check.what for check in judge(**inputs) if check.binding and not check.holds]
+
+
+def test_a_good_model_passes_and_every_bound_is_printed():
+    checks = judge(**measured())
+    assert passed(checks)
+    page = printed(checks)
+    assert page.endswith("gate: passed")
+    assert len(page.splitlines()) == len(checks) + 1
+    assert page.count("told") == 2  # the other budget and FastV
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_its_bound(task):
+    low = dict.fromkeys([*TASKS, "mean"], 0.95) | {task: 0.79}
+    assert f"{task}, all tokens" in failing(**measured(full=low, oracle=low))
+    between = low | {task: 0.83}
+    expected = [] if task == "spatial" else [f"{task}, all tokens"]
+    assert failing(**measured(full=between, oracle=between)) == expected
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_oracle_must_not_lose_any_task(task):
+    oracle = dict.fromkeys([*TASKS, "mean"], 0.94) | {task: 0.91}
+    assert failing(**measured(oracle=oracle)) == [f"{task}, lost by the oracle at 64"]
+
+
+@pytest.mark.parametrize("task", ["text", "tiny"])
+def test_chance_must_lose_what_needs_particular_tokens(task):
+    random = dict.fromkeys([*TASKS, "mean"], 0.5) | {task: 0.8}
+    assert failing(**measured(random=random)) == [f"{task}, lost by random at 64"]
+
+
+def test_the_instrument_has_its_bounds():
+    assert failing(**measured(correlation=0.89)) == ["split-half correlation of the pruners at 64"]
+    assert failing(**measured(images=999)) == ["test images"]
+    assert failing(**measured(questions=11999)) == ["test questions"]
+    assert failing(**measured() | {"megabytes": 16.5}) == ["model folder, megabytes"]
+    assert "gate: failed" in printed(judge(**measured(questions=11999)))
+
+
+def test_the_mean_is_bound():
+    low = dict.fromkeys(TASKS, 0.91) | {"mean": 0.91}
+    assert failing(**measured(full=low, oracle=low)) == ["mean of all tasks, all tokens"]
+
+
+def test_required_tokens_fail_where_the_answer_survives_or_is_lost():
+    inputs = measured()
+    needed = inputs["needed"]
+    assert judge_needed(needed) == []
+    leaking = needed.assign(without_needed=[0.15] + [0.05] * 7)
+    assert judge_needed(leaking) == ["exist_random without its needed tokens must be at most 0.100, got 0.150"]
+    at_prior = needed.assign(without_needed=[0.05] * 7 + [0.29])
+    assert judge_needed(at_prior) == []
+    in_palette = needed.assign(prior=0.1, without_needed=[0.05] * 3 + [0.34] + [0.05] * 4)
+    assert judge_needed(in_palette) == []
+    lacking = needed.assign(needed_alone=[0.94] * 7 + [0.89])
+    assert judge_needed(lacking) == ["tiny with its needed tokens alone must be at least 0.900, got 0.890"]
+    assert failing(**inputs | {"needed": lacking}) == ["tasks whose required tokens do not hold"]
