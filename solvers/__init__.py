@@ -58,6 +58,7 @@ from .objectives import WeightedFacilityLocation as WeightedFacilityLocation
 from .problem import Problem as Problem
 from .provenance import provenance as provenance
 from .published import PublishedRule as PublishedRule
+from .published import published_rules as published_rules
 from .rules import RULES as RULES
 from .rules import Rule as Rule
 from .solution import Solution as Solution

@@ -24,17 +24,16 @@ from .parts import Parts
 from .problem import Problem
 from .progress import progress_bar
 from .provenance import code_digest, own_code_digest, provenance
-from .published import PublishedRule
-from .rules import RULES
+from .published import published_rules
 from .solution import Status, relative_gap
 from .solver import ROUNDING, AbstractSolver, checked_seed, checked_time_limit
 from .study import COLUMNS, Study
 
 
 def default_solvers() -> tuple[AbstractSolver, ...]:
-    """What `compare` runs if it is told nothing: baselines, greedy, DPP, exact, and every published rule."""
+    """What `compare` runs if it is told nothing: baselines, greedy, DPP, exact, and `published_rules`."""
     general = (Random(), UniformGrid(), TopK(), Greedy(), DppMap(), KDpp(), Exact())
-    return (*general, *(PublishedRule(rule.name) for rule in RULES))
+    return (*general, *published_rules())
 
 
 def compare(

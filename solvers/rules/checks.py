@@ -54,6 +54,37 @@ def token_map(name: str, array: npt.ArrayLike) -> Float64Array:
     return values.astype(np.float64, copy=False)
 
 
+def grid_of(name: str, grid: Any, tokens: int | None = None) -> tuple[int, int]:
+    """`grid` as (rows, columns), both at least 1 and, if `tokens` is given, holding that many.
+
+    Raises
+    ------
+    ValueError
+        Otherwise, naming the argument, what it must be and what came.
+    """
+    try:
+        rows, columns = (integer(name, side) for side in grid)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be two integers (rows, columns), got {grid!r}") from None
+    if min(rows, columns) < 1 or tokens not in (None, rows * columns):
+        expected = "at least one row and column" if tokens is None else f"{tokens} tokens (rows * columns)"
+        raise ValueError(f"`{name}` must hold {expected}, got {rows} x {columns}")
+    return rows, columns
+
+
+def not_negative(name: str, values: Float64Array) -> Float64Array:
+    """`values`, if none is below 0.
+
+    Raises
+    ------
+    ValueError
+        Otherwise, with the lowest.
+    """
+    if values.min() < 0.0:
+        raise ValueError(f"`{name}` must not be negative, got {values.min():g}")
+    return values
+
+
 def budget(keep: Any, tokens: int) -> int:
     """`keep` as an int in [1, tokens].
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Float64Array, IntArray
-from .checks import budget, choice, integer, token_map
+from .checks import budget, choice, grid_of, token_map
 from .ranking import ascending, strongest_first
 
 ROUNDINGS = ("nearest", "floor", "ceil")
@@ -109,7 +109,7 @@ def fopru_rows(
     """
     scores = significance(attention_map)
     count = budget(keep, scores.size)
-    rows, columns = _checked_grid(grid, scores.size)
+    rows, columns = grid_of("grid", grid, scores.size)
     choice("rounding", rounding, ROUNDINGS)
     wanted = count / columns
     whole = {"nearest": round(wanted), "floor": math.floor(wanted), "ceil": math.ceil(wanted)}[rounding]
@@ -117,14 +117,3 @@ def fopru_rows(
     strongest = strongest_first(scores.reshape(rows, columns).mean(axis=1))[:kept]
     tokens: IntArray = np.arange(scores.size, dtype=np.int64).reshape(rows, columns)
     return tokens[ascending(strongest)].ravel()
-
-
-def _checked_grid(grid: tuple[int, int], tokens: int) -> tuple[int, int]:
-    """`grid` as (rows, columns) holding `tokens` tokens."""
-    try:
-        rows, columns = (integer("grid", side) for side in grid)
-    except (TypeError, ValueError):
-        raise ValueError(f"`grid` must be two integers (rows, columns), got {grid!r}") from None
-    if rows < 1 or columns < 1 or rows * columns != tokens:
-        raise ValueError(f"`grid` must hold {tokens} tokens (rows * columns), got {rows} x {columns}")
-    return rows, columns

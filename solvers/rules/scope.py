@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..arrays import Float64Array, FloatArray, IntArray, frozen, unit_rows
 from ..kernels.coverage import cover, total_gains
 from ..objectives.facility_location import GRID_BITS
-from .checks import budget, per_token, real, token_vectors
+from .checks import budget, not_negative, per_token, real, token_vectors
 from .ranking import ascending, cosines
 
 
@@ -86,12 +86,10 @@ def _coverage_and_weight(
 ) -> tuple[FloatArray, Float64Array]:
     """max(0, cosine) [token, token] as float32 on the fixed-point grid of facility location, and a^alpha [token]."""
     vectors = token_vectors("features", features)
-    saliency = per_token("attention", attention, tokens=len(vectors))
+    saliency = not_negative("attention", per_token("attention", attention, tokens=len(vectors)))
     exponent = real("alpha", alpha)
     if exponent < 0:
         raise ValueError(f"`alpha` must be at least 0, got {exponent:g}")
-    if saliency.min() < 0:
-        raise ValueError(f"`attention` must not be negative, got {saliency.min():g}")
     unit = unit_rows("features", vectors)
     steps = np.round(np.clip(cosines(unit, unit), 0.0, 1.0) * 2.0**GRID_BITS)
     coverage = frozen((steps * 2.0**-GRID_BITS).astype(np.float32))

@@ -9,7 +9,6 @@ import pytest
 
 from solvers import (
     OBJECTIVES,
-    RULES,
     SOLVERS,
     BruteForce,
     DppMap,
@@ -22,17 +21,17 @@ from solvers import (
     LogDet,
     MaxMin,
     Problem,
-    PublishedRule,
     Saliency,
     Status,
     ThresholdGreedy,
     TopK,
+    published_rules,
 )
 from solvers.bounds import upper_bound
 
 SOLVER_INSTANCES = [
     *(kind() for kind in SOLVERS),
-    *(PublishedRule(rule.name) for rule in RULES[1:]),
+    *published_rules()[1:],
     DppMap(from_features=True),
     KDpp(from_features=True),
     FarthestFirst(first=0, from_features=True),

@@ -29,7 +29,6 @@ from solvers import (
     MaxMin,
     Mixture,
     Problem,
-    PublishedRule,
     Random,
     Saliency,
     TopK,
@@ -366,8 +365,13 @@ def test_kill_9_loses_nothing_and_repeats_nothing(tmp_path):
 def test_default_solvers_have_distinct_names_and_hold_every_rule():
     names = [solver.name for solver in solvers.default_solvers()]
     assert len(set(names)) == len(names)
-    assert {rule.name for rule in solvers.RULES} <= set(names)
-    assert PublishedRule("divprune") in solvers.default_solvers()
+    assert set(solvers.published_rules()) <= set(solvers.default_solvers())
+    chosen = {rule.name for rule in solvers.published_rules()}
+    assert {"vispruner", "greedyprune", "mmtok", "otprune", "eadp", "holov", "hired"} <= chosen
+    assert "hired_quotas" not in chosen
+    for entry in solvers.RULES:
+        merges, reads = entry.gives != "indices", {"keys", "hidden"} & set(entry.needs)
+        assert not (entry.name in chosen and (merges or reads))
 
 
 def test_a_problem_without_an_allowed_selection_is_a_row_with_the_reason():

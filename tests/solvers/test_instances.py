@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import BruteForce, Exact, FacilityLocation, Greedy, LogDet, MaxMin, Problem, PublishedRule, instances
+from solvers import BruteForce, Exact, FacilityLocation, Greedy, LogDet, MaxMin, Problem, instances
 from solvers.instances.recorded import read_instance, write_instance
 
 ROOT = Path(solvers.__file__).parents[1]
@@ -172,8 +172,8 @@ def test_a_real_instance_holds_what_rules_read():
     np.testing.assert_allclose(problem.signal("attention_map").sum(axis=1), 1.0, atol=0.02)
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (problem.features, problem.queries)]
     np.testing.assert_allclose(problem.signal("relevance"), (unit[0] @ unit[1].T).mean(axis=1), atol=1e-5)
-    for rule in solvers.RULES:
-        assert PublishedRule(rule.name).supports(problem, FacilityLocation()) is None
+    for rule in solvers.published_rules():
+        assert rule.supports(problem, FacilityLocation()) is None
 
 
 def test_the_mosaic_has_five_tiles():

@@ -10,6 +10,7 @@ import pytest
 
 from solvers import (
     OBJECTIVES,
+    RULES,
     AbstractObjective,
     AbstractSolver,
     BruteForce,
@@ -29,6 +30,7 @@ from solvers import (
     UniformGrid,
     compare,
     kernels,
+    published_rules,
 )
 from solvers.solution import relative_gap
 from solvers.solver import Outcome
@@ -94,6 +96,21 @@ def test_evidence_that_does_not_fit_a_rule_is_a_reason_and_not_a_crash(rule, cha
     assert reason in PublishedRule(rule).supports(problem, MaxMin())
 
 
+def test_rules_that_no_problem_can_serve_say_so(make_problem):
+    problem = make_problem(budget=4)
+    chosen = {solver.rule for solver in published_rules()}
+    for entry in RULES:
+        reason = PublishedRule(entry.name).supports(problem, FacilityLocation())
+        if entry.name in chosen:
+            assert reason is None
+        elif entry.gives != "indices":
+            assert reason == f"rule {entry.name!r} gives {entry.gives}, not a selection of tokens"
+        else:
+            # The attention of CLS, which the problem has, is not that of the language model.
+            assert "needs signal 'attention'" in reason or "of a model, which no problem holds" in reason
+    assert {"hired_quotas", "fastv"}.isdisjoint(chosen)
+
+
 def test_options_of_rules_are_checked_and_their_own():
     with pytest.raises(KeyError, match="unknown option of rule 'vispruner' 'ratio_important'; did you mean 'import"):
         PublishedRule("vispruner", {"ratio_important": 0.5})
@@ -106,7 +123,7 @@ def test_options_of_rules_are_checked_and_their_own():
 
 
 def test_published_rules_choose_as_their_functions_do(make_problem):
-    from solvers.rules import cdpruner, fopru_rows, greedyprune, vispruner
+    from solvers.rules import cdpruner, eadp, fopru_rows, greedyprune, hired, holov, mmtok, otprune, vispruner
 
     problem = make_problem(budget=4)
     cls, text = problem.signals["cls"], problem.signals["text"]
@@ -115,6 +132,11 @@ def test_published_rules_choose_as_their_functions_do(make_problem):
         PublishedRule("vispruner", {"important_ratio": 0.75}): vispruner(problem.features, cls, 4, 0.75),
         PublishedRule("cdpruner"): cdpruner(problem.features, problem.signals["relevance"], 4),
         PublishedRule("greedyprune"): greedyprune(problem.features, text.mean(axis=0), 4),
+        PublishedRule("mmtok"): mmtok(problem.features, text, 4),
+        PublishedRule("otprune"): otprune(problem.features, 4),
+        PublishedRule("eadp", {"power": 2.0}): eadp(problem.features, problem.signals["relevance"], 4, 2.0),
+        PublishedRule("holov", {"chunks": 3}): holov(problem.features, cls, 4, 3),
+        PublishedRule("hired"): hired(cls, 4),
         PublishedRule("fopru_rows"): fopru_rows(problem.signals["attention_map"], 4, (3, 4)),
     }
     for solver, selected in expected.items():

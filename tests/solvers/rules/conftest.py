@@ -45,6 +45,12 @@ def rule_evidence() -> Callable[..., dict[str, Any]]:
             "relevance": rng.normal(size=tokens),
             "text": rng.normal(size=dim),
             "grid": (rows, columns),
+            "words": rng.normal(size=(7, dim)),
+            "keys": rng.normal(size=(tokens, dim)),
+            "hidden": rng.normal(size=(tokens, dim)),
+            "first_attention": rng.random(tokens),
+            "tiles": (2, 2),
+            "text_keys": rng.normal(size=(6, dim)),
         }
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,20 +14,16 @@ from solvers import rules
 from solvers.rules import RULES, Rule, rule
 
 EVERY_RULE = pytest.mark.parametrize("entry", RULES, ids=lambda entry: entry.name)
+INDEX_RULES = tuple(entry for entry in RULES if entry.gives == "indices")
+EVERY_INDEX_RULE = pytest.mark.parametrize("entry", INDEX_RULES, ids=lambda entry: entry.name)
+TIED_TO_PLACES = {"holov"}
+PER_TOKEN = ("features", "attention", "relevance", "keys", "hidden", "first_attention")
 TOKENS = 30
 
 
 def test_names_are_the_public_functions():
-    assert [entry.name for entry in RULES] == [
-        "vispruner",
-        "fastervlm",
-        "fopru_rank",
-        "fopru_rows",
-        "greedyprune",
-        "divprune",
-        "cdpruner",
-        "scope",
-    ]
+    assert len({entry.name for entry in RULES}) == len(RULES)
+    assert {entry.name for entry in RULES} <= set(rules.__all__)
     assert all(getattr(rules, entry.name) is entry.function is rule(entry.name).function for entry in RULES)
 
 
@@ -38,10 +35,15 @@ def test_needs_are_the_arguments_without_default(entry):
 
 @EVERY_RULE
 def test_says_where_it_comes_from(entry):
-    assert re.fullmatch(r".+ et al\. \(20\d\d\), arXiv:\d{4}\.\d{5}(v\d)?", entry.citation)
-    assert entry.where == ("inside LM" if entry.name == "greedyprune" else "before LM")
-    assert entry.question_aware == bool({"text", "relevance"} & set(entry.needs))
+    assert re.fullmatch(r".+ \(20\d\d\), arXiv:\d{4}\.\d{5}(v\d)?", entry.citation)
     assert entry.citation.split("arXiv:")[1] in entry.function.__doc__
+
+
+@EVERY_RULE
+def test_the_question_counts_where_it_can_be_seen(entry):
+    """Attention or states of the language model hold the question too; nothing before it does but its words."""
+    reads_it = bool({"text", "words", "relevance"} & set(entry.needs))
+    assert entry.question_aware == (reads_it or entry.where == "inside LM")
 
 
 def test_unknown_rule_suggests_the_nearest():
@@ -52,6 +54,18 @@ def test_unknown_rule_suggests_the_nearest():
 def test_needs_are_checked():
     with pytest.raises(ValueError, match=r"`needs` of rule 'mine' must be among features, .*, got 'saliency'"):
         Rule("mine", rules.fastervlm, ("saliency", "keep"), "nobody", "before LM", False)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ({"where": "after LM"}, r"`where` of rule 'mine' must be one of 'in encoder', .*'inside LM', got 'after LM'"),
+        ({"gives": "scores"}, r"`gives` of rule 'mine' must be one of 'indices', 'assignment', 'quotas', got 'scores'"),
+    ],
+)
+def test_kinds_are_checked(kinds, message):
+    with pytest.raises(ValueError, match=message):
+        replace(rule("fastervlm"), name="mine", **kinds)
 
 
 @EVERY_RULE
@@ -71,7 +85,7 @@ def test_select_passes_options_on(rule_evidence):
     np.testing.assert_array_equal(kept, rules.fastervlm(evidence["attention"], 12))
 
 
-@EVERY_RULE
+@EVERY_INDEX_RULE
 def test_keeps_the_budget_ascending_and_unique(entry, rule_evidence):
     evidence = rule_evidence(1)
     for keep in range(1, TOKENS + 1):
@@ -83,15 +97,16 @@ def test_keeps_the_budget_ascending_and_unique(entry, rule_evidence):
         assert np.all(np.diff(kept) > 0)
 
 
-# The rows of an image do not move with its tokens, so fopru_rows has no such symmetry.
-@pytest.mark.parametrize("entry", [entry for entry in RULES if "grid" not in entry.needs], ids=lambda e: e.name)
+# The rows of an image and the chunks of a sequence do not move with its tokens.
+@pytest.mark.parametrize(
+    "entry",
+    [entry for entry in INDEX_RULES if "grid" not in entry.needs and entry.name not in TIED_TO_PLACES],
+    ids=lambda entry: entry.name,
+)
 def test_follows_the_tokens_when_they_are_permuted(entry, rule_evidence):
     evidence = rule_evidence(2)
     order = np.random.default_rng(9).permutation(TOKENS)
-    shuffled = {
-        name: value[order] if name in ("features", "attention", "relevance") else value
-        for name, value in evidence.items()
-    }
+    shuffled = {name: value[order] if name in PER_TOKEN else value for name, value in evidence.items()}
     shuffled["attention_map"] = evidence["attention_map"][np.ix_(order, order)]
     for keep in (1, 2, 7, 16, 29):
         kept = entry.select({**evidence, "keep": keep})
@@ -111,7 +126,7 @@ def test_accepts_lists_and_torch_tensors_and_leaves_them_alone(entry, rule_evide
         np.testing.assert_array_equal(evidence[name], value)
 
 
-@EVERY_RULE
+@EVERY_INDEX_RULE
 @pytest.mark.parametrize(
     ("keep", "message"),
     [
@@ -128,7 +143,7 @@ def test_refuses_a_budget_it_cannot_keep(entry, keep, message, rule_evidence):
         entry.select({**rule_evidence(), "keep": keep})
 
 
-ARRAYS = [(entry, name) for entry in RULES for name in entry.needs if name not in ("keep", "grid")]
+ARRAYS = [(entry, name) for entry in RULES for name in entry.needs if name not in ("keep", "grid", "tiles")]
 
 
 @pytest.mark.parametrize(("entry", "name"), ARRAYS, ids=lambda value: getattr(value, "name", value))
