@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import causes as causes
+    from . import cost as cost
     from . import figures as figures
     from . import metrics as metrics
     from .capture import ClsRow as ClsRow
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from .capture import open_dump as open_dump
     from .capture import record as record
     from .evaluation import accuracy_table as accuracy_table
-    from .evaluation import cost as cost
     from .evaluation import evaluate as evaluate
     from .models import Vlm as Vlm
     from .models import load as load
@@ -56,12 +56,12 @@ _HOME = {
         "open_dump",
         "record",
     ),
-    "evaluation": ("accuracy_table", "cost", "evaluate"),
+    "evaluation": ("accuracy_table", "evaluate"),
     "models": ("Vlm", "load"),
     "pruning": ("prune", "pruner", "pruners"),
     "study": ("run_study",),
 }
-_SUBMODULES = ("causes", "figures", "metrics")
+_SUBMODULES = ("causes", "cost", "figures", "metrics")
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted((*_MODULE_OF, *_SUBMODULES))
 

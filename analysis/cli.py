@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .commands.cost import cost
+from .commands.registry import models, rules
+
 if TYPE_CHECKING:
     from .models import Vlm
 
@@ -18,6 +21,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+app.command()(cost)
+app.command()(rules)
+app.command()(models)
 
 
 @app.callback()

@@ -69,10 +69,9 @@ class AttentionCall:
         ------
         ValueError
             If the attention has a soft cap, sinks, a position bias, a sliding window that the mask does not show, or a
-            mask that is no tensor.
+            mask that is no tensor; or if the call packs several sequences into one.
         """
-        if self.altered:
-            raise ValueError(f"attention weights under {', '.join(self.altered)} cannot be recomputed")
+        self.refuse_altered()
         images, heads, queries, width = self.query.shape
         keys = self.key.shape[2]
         at = at.to(self.query.device).expand(images, -1)
@@ -93,6 +92,11 @@ class AttentionCall:
         if self.causal and queries > 1:
             scores.masked_fill_(torch.arange(keys, device=at.device) > index, lowest)
         return scores
+
+    def refuse_altered(self) -> None:
+        """ValueError if the weights depend on more than queries, keys, scale and mask."""
+        if self.altered:
+            raise ValueError(f"attention weights under {', '.join(self.altered)} cannot be recomputed")
 
     def mean_rows(self, at: Tensor | None = None) -> Tensor:
         """Head mean of `rows`, float32 [image, row, key]; None asks for every query, computed in chunks."""
@@ -126,6 +130,54 @@ def listening(listener: Listener) -> Iterator[None]:
                 del vars(ALL_ATTENTION_FUNCTIONS)["get_interface"]
 
 
+class _Stopped(Exception):
+    """Carries a call out of a module that is not to finish."""
+
+    def __init__(self, call: AttentionCall) -> None:
+        super().__init__()
+        self.call = call
+
+
+@torch.no_grad()
+def call_of(attention: nn.Module, **options: Any) -> AttentionCall:
+    """What an attention module would ask its attention function for, given the `options` of its forward.
+
+    Norms, projections and rotary embedding are the module's own; the attention itself is not computed, nobody who
+    listens hears of it, and a cache is only filled if `options` hold one.
+
+    Raises
+    ------
+    ValueError
+        If the module does not ask the shared registry.
+    """
+    shadows, caller = vars(ALL_ATTENTION_FUNCTIONS), threading.get_ident()
+
+    def stop(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, *_: Any, **given: Any) -> Any:
+        raise _Stopped(_call(module, query, key, mask, given))
+
+    def get_interface(implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
+        if threading.get_ident() == caller:
+            return stop
+        if before is not None:
+            return before(implementation, default)
+        registry = ALL_ATTENTION_FUNCTIONS
+        return type(registry).get_interface(registry, implementation, default)
+
+    with _lock:
+        before = shadows.get("get_interface")
+        shadows["get_interface"] = get_interface
+        try:
+            attention(**options)
+        except _Stopped as stopped:
+            return stopped.call
+        finally:
+            if before is None:
+                del shadows["get_interface"]
+            else:
+                shadows["get_interface"] = before
+    raise ValueError(f"{type(attention).__name__} does not ask the library's registry for its attention function")
+
+
 def _get_interface(implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
     registry = ALL_ATTENTION_FUNCTIONS
     function = type(registry).get_interface(registry, implementation, default)
@@ -148,6 +200,8 @@ def _call(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: dic
     altered = [name for name in ALTERING if options.get(name) is not None]
     if window is not None and key.shape[2] > window and (mask is None or mask.ndim != 4):
         altered.append("sliding_window")
+    if options.get("cu_seq_lens_q") is not None:
+        altered.append("flash attention that packs several pictures or prompts (use 'sdpa')")
     if mask is not None and not isinstance(mask, Tensor):
         altered.append(f"a mask of type {type(mask).__name__}")  # flex attention
         mask = None

@@ -75,7 +75,8 @@ def record(vlm: Vlm | PreTrainedModel, **reducers: AbstractReducer) -> Iterator[
     Raises
     ------
     ValueError
-        If there are no reducers, a layer does not exist, or CLS rows are asked of an encoder without CLS. During a
+        If there are no reducers, a layer does not exist, CLS rows are asked of an encoder without CLS, anything of one
+        whose attention is not by visual token, or rows of words about tokens that stand beside the prompt. During a
         forward pass: if the prompts of a batch hold different numbers of visual tokens, or the language model does not
         see the prompt as given (the visual tokens are pruned: record outside of `prune`).
     TypeError
@@ -114,6 +115,10 @@ class _Recorder:
         for name, reducer in reducers.items():
             if not isinstance(reducer, AbstractReducer):
                 raise TypeError(f"`{name}` must be a reducer such as ClsRow(), got {reducer!r}")
+            if reducer.tower == "vision" and adapter.unrecorded is not None:
+                raise ValueError(f"`{name}` cannot record the vision encoder of this family: {adapter.unrecorded}")
+            if reducer.tower == "text" and adapter.cross_attention:
+                raise ValueError(f"`{name}` needs visual tokens between the words of a prompt, got them beside it")
             if reducer.source.needs_cls and not adapter.has_cls:
                 raise ValueError(f"`{name}` needs a vision encoder with a CLS token: use MeanReceived() here")
         self.reducers = reducers

@@ -110,7 +110,7 @@ class ImageScores:
 def exam_scores(exam: Exam, image: int, layers: Sequence[int] = LAYERS) -> ImageScores:
     """CLS, last, text and equi attention of an image's questions; layers from 0, in the names from 1."""
     asked: Asked = exam.asked(image)
-    cls = np.repeat(exam.encoded[image].cls[None].astype(np.float64), len(asked.words), axis=0)
+    cls = np.repeat(exam.encoded[image].evidence("cls")[None].astype(np.float64), len(asked.words), axis=0)
     rows = {
         "last": exam.attention(asked),
         "text": exam.attention(asked, asking="text"),
@@ -137,7 +137,7 @@ def _described(
     exam: Exam, ranked: ImageScores, score: str, image: int, number: int, kept: IntArray
 ) -> dict[str, float]:
     tokens, needed = exam.encoded[image], exam.question(image, number).needed
-    cls, last = tokens.cls.astype(np.float64), ranked.last[number]
+    cls, last = tokens.evidence("cls").astype(np.float64), ranked.last[number]
     places = grid_positions(tokens.grid, len(tokens))[kept]
     own = ranked.scores.get(score)
     return {

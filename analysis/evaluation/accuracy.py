@@ -13,7 +13,7 @@ MEAN = "mean"
 
 
 def accuracy_table(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Accuracies with bootstrap intervals from the rows of `evaluate`.
+    """Accuracies with bootstrap intervals from the rows of `evaluate`: means of `score`, or of `correct` without it.
 
     Images are drawn with replacement, each with all its questions and all seeds of a pruner, because questions about
     one picture fail together. All settings see the same draws.
@@ -35,17 +35,19 @@ def accuracy_table(frame: pd.DataFrame, *, level: float = 0.95, resamples: int =
     Raises
     ------
     ValueError
-        If a column is missing, the frame is empty, or a question occurs twice under one setting and seed.
+        If a column is missing, the frame is empty, a question occurs twice under one setting and seed, or rows of
+        several scorers are mixed, whose numbers must not be averaged.
     """
     _check(frame)
+    frame = frame.assign(score=_scores(frame))
     options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     rows = []
     for key, cell in frame.groupby(SETTING, sort=False):
         setting = dict(zip(SETTING, key, strict=True))
         for task, part in cell.groupby("task", sort=False):
-            interval = bootstrap_interval(part["correct"], groups=part["image_id"], **options)
+            interval = bootstrap_interval(part["score"], groups=part["image_id"], **options)
             rows.append({**setting, "task": task, **_row(part, interval)})
-        mean = bootstrap_interval(cell["correct"], groups=cell["image_id"], strata=cell["task"], **options)
+        mean = bootstrap_interval(cell["score"], groups=cell["image_id"], strata=cell["task"], **options)
         rows.append({**setting, "task": MEAN, **_row(cell, mean)})
     return pd.DataFrame(rows)
 
@@ -61,12 +63,26 @@ def _row(part: pd.DataFrame, interval: Interval) -> dict[str, float]:
     }
 
 
+def _scores(frame: pd.DataFrame) -> pd.Series:
+    """The score of each row in [0, 1]; tasks that are right or wrong alone have none but `correct`."""
+    if "score" not in frame.columns:
+        return frame["correct"]
+    if "correct" not in frame.columns:
+        return frame["score"]
+    return frame["score"].fillna(frame["correct"].astype(float))
+
+
 def _check(frame: pd.DataFrame) -> None:
-    needed = [*SETTING, "seed", "image_id", "question_id", "task", "correct", "kept", "flops", "kv_bytes", "select_ms"]
+    verdict = "score" if "score" in frame.columns else "correct"
+    needed = [*SETTING, "seed", "image_id", "question_id", "task", verdict, "kept", "flops", "kv_bytes", "select_ms"]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise ValueError(f"`frame` lacks the column(s) {', '.join(missing)}")
     if frame.empty:
         raise ValueError("`frame` must not be empty")
-    if frame.duplicated([*SETTING, "seed", "question_id"]).any():
+    scorers = frame["scorer"].dropna().unique() if "scorer" in frame.columns else ()
+    if len(scorers) > 1:
+        raise ValueError(f"`frame` must have one scorer, or its numbers must not be averaged, got {', '.join(scorers)}")
+    asked = [*SETTING, "seed", "question_id", *(["benchmark"] if "benchmark" in frame.columns else [])]
+    if frame.duplicated(asked).any():
         raise ValueError("`frame` holds a question twice under one setting and seed")

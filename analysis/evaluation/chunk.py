@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from analysis.cost import Cost, cost
 from analysis.models import Vlm
 from analysis.pruning.encode import encode_images
 from analysis.pruning.inputs import PositionPolicy
-from analysis.pruning.pruner import AbstractPruner
+from analysis.pruning.merger import AbstractMerger
+from analysis.pruning.selection import Kept, Selector
 from analysis.pruning.tokens import VisualTokens
 from solvers.arrays import IntArray
 from solvers.provenance import provenance
 
 from .answering import Context, answer_texts
-from .cost import Cost, cost
+from .generating import generate_answers
 from .prompts import tokenise
 from .settings import Setting
-from .tasks import AbstractTask, Sample
+from .tasks import AbstractTask, Question, Sample
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A question on its way to an answer under one setting."""
+
+    image: int
+    number: int
+    kept: Kept
+    name: bytes
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of it."""
+
+    prediction: str
+    by_layer: tuple[int, ...]
+    milliseconds: float
 
 
 class Chunk:
     """Some images with their questions: encoded once, then answered under one setting after another.
 
     What was answered with the same tokens of the same image before is not asked again: seeds of a pruner that does
-    not draw, a budget of all tokens, two pruners that agree.
+    not draw, a budget of all tokens, two pruners that agree. Pruners that work inside the language model are run by
+    `generate` in the model itself.
     """
 
     def __init__(
@@ -43,24 +69,49 @@ class Chunk:
         max_new_tokens: int,
     ) -> None:
         self.vlm, self.task, self.samples, self.max_new_tokens = vlm, task, samples, max_new_tokens
-        needs = {need for setting in settings if setting.pruner for need in setting.pruner.needs}
-        processor: Any = vlm.processor
-        pixels = processor.image_processor([sample.image for sample in samples], return_tensors="pt")["pixel_values"]
-        self.encoded = encode_images(vlm, pixels, needs)
+        self.layers = len(vlm.adapter.text_layers(vlm.model))
+        packed = [setting for setting in settings if setting.packed]
+        needs = {need for setting in packed if setting.pruner for need in setting.pruner.needs}
+        if packed:
+            self.encoded = encode_images(vlm, **self._pictures(), needs=needs)
         prompts = iter(tokenise(vlm, [question.question for sample in samples for question in sample.questions]))
         self.prompts = [[next(prompts) for _ in sample.questions] for sample in samples]
         self.words = self._embed_words() if "text" in needs else None
         self.known: dict[tuple[int, int, bytes], str] = {}
-        self.costs: dict[tuple[int, int], Cost] = {}
+        self.costs: dict[tuple[tuple[int, ...], int], Cost] = {}
         self.provenance = provenance()
 
     def run(self, setting: Setting) -> pd.DataFrame:
         """The rows of one setting."""
-        asked: list[tuple[int, int, IntArray, float]] = []
-        for image in range(len(self.samples)):
-            asked += [(image, number, *choice) for number, choice in enumerate(self._selections(setting, image))]
-        self._answer([entry[:3] for entry in asked], setting.policy)
-        return pd.DataFrame([self._row(setting, *entry) for entry in asked])
+        answers = self._packed(setting) if setting.packed else self._generated(setting)
+        pairs = (
+            (image, number) for image, sample in enumerate(self.samples) for number in range(len(sample.questions))
+        )
+        return pd.DataFrame([self._row(setting, *at, answer) for at, answer in zip(pairs, answers, strict=True)])
+
+    def _pictures(self) -> dict[str, Any]:
+        """What the family's encoder takes of all images."""
+        processor: Any = self.vlm.processor
+        base: Any = self.vlm.model.base_model
+        made = processor.image_processor([sample.image for sample in self.samples], return_tensors="pt")
+        return {name: made[name] for name in inspect.signature(base.get_image_features).parameters if name in made}
+
+    def _packed(self, setting: Setting) -> list[_Answer]:
+        asked = [entry for image in range(len(self.samples)) for entry in self._selections(setting, image)]
+        self._answer(asked, setting.policy)
+        return [
+            _Answer(
+                self.known[entry.image, entry.number, entry.name],
+                (len(entry.kept.places),) * self.layers,
+                entry.milliseconds,
+            )
+            for entry in asked
+        ]
+
+    def _generated(self, setting: Setting) -> list[_Answer]:
+        asked = [(sample.image, question) for sample in self.samples for question in sample.questions]
+        found = generate_answers(self.vlm, asked, setting, self.max_new_tokens)
+        return [_Answer(text, by_layer, float("nan")) for text, by_layer in found]
 
     def _embed_words(self) -> list[list[np.ndarray]]:
         embedding = self.vlm.adapter.embedding(self.vlm.model)
@@ -73,61 +124,84 @@ class Chunk:
                 for prompts in self.prompts
             ]
 
-    def _selections(self, setting: Setting, image: int) -> list[tuple[IntArray, float]]:
+    def _selections(self, setting: Setting, image: int) -> list[_Asked]:
         """For each question of an image the kept tokens, and the milliseconds that finding them took."""
-        questions = self.samples[image].questions
-        tokens = self.encoded[image]
-        pruner = setting.pruner
+        questions, pruner = self.samples[image].questions, setting.pruner
         if pruner is None:
-            return [(np.arange(len(tokens)), 0.0)] * len(questions)
-        tokens = replace(tokens, seed=setting.seed)
-        if not pruner.question_aware:
-            return [_timed(pruner, tokens, setting.keep)] * len(questions)
-        words = self.words[image] if self.words is not None else [None] * len(questions)
+            everything = Kept(np.arange(self.encoded.layouts[image].tokens))
+            return [_Asked(image, number, everything, b"all", 0.0) for number in range(len(questions))]
+        adapter, model = self.vlm.adapter, self.vlm.model
+        selector = Selector(
+            pruner,
+            setting.keep,
+            reorder=setting.policy == "compact",
+            project=functools.partial(adapter.project, model) if adapter.projects_tokens else None,
+        )
+        merges = setting.name.encode() if isinstance(pruner, AbstractMerger) else b""
+        found: list[_Asked] = []
+        for number, question in enumerate(questions):
+            if number and not pruner.question_aware:
+                found.append(replace(found[0], number=number))
+                continue
+            asked = functools.partial(self._asked, setting=setting, image=image, number=number, question=question)
+            start = time.perf_counter()
+            with torch.no_grad():
+                kept = selector.of_image(self.encoded, image, asked)
+            milliseconds = 1e3 * (time.perf_counter() - start)
+            # merged tokens are other tokens than those at the same places
+            name = kept.places.tobytes() + (merges if kept.merged is not None else b"")
+            found.append(_Asked(image, number, kept, name, milliseconds))
+        return found
+
+    def _asked(
+        self, tokens: VisualTokens, *, setting: Setting, image: int, number: int, question: Question
+    ) -> VisualTokens:
+        """The tokens as the pruner of a setting sees them when a question is asked."""
+        assert setting.pruner is not None
+        words = self.words[image][number] if self.words is not None and "text" in setting.pruner.needs else None
         # ground truth may count in another grid than the model's, so only those see it who ask for it
-        truth = [question.needed if "needed" in pruner.needs else None for question in questions]
-        return [
-            _timed(pruner, replace(tokens, text=text, needed=needed), setting.keep)
-            for text, needed in zip(words, truth, strict=True)
-        ]
+        needed = question.needed if "needed" in setting.pruner.needs else None
+        return replace(tokens, seed=setting.seed, text=words, needed=needed)
 
-    def _answer(self, asked: Sequence[tuple[int, int, IntArray]], policy: PositionPolicy) -> None:
-        """Fill `known` for (image, question, kept tokens); questions with equal prefix go into one context."""
-        together: dict[tuple[int, bytes, tuple[int, ...]], list[int]] = defaultdict(list)
-        for image, number, kept in asked:
-            if (image, number, kept.tobytes()) not in self.known:
-                together[image, kept.tobytes(), self.prompts[image][number].before].append(number)
-        contexts = [
-            self._context(image, np.frombuffer(tokens, dtype=np.int64), numbers)
-            for (image, tokens, _), numbers in together.items()
-        ]
+    def _answer(self, asked: Sequence[_Asked], policy: PositionPolicy) -> None:
+        """Fill `known`; questions with equal prefix go into one context."""
+        together: dict[tuple[int, bytes, tuple[int, ...]], list[_Asked]] = defaultdict(list)
+        for entry in asked:
+            if (entry.image, entry.number, entry.name) not in self.known:
+                together[entry.image, entry.name, self.prompts[entry.image][entry.number].before].append(entry)
+        contexts = [self._context(entries) for entries in together.values()]
         answers = answer_texts(self.vlm, contexts, position_ids=policy, max_new_tokens=self.max_new_tokens)
-        for ((image, tokens, _), numbers), found in zip(together.items(), answers, strict=True):
-            self.known.update(((image, number, tokens), text) for number, text in zip(numbers, found, strict=True))
+        for entries, found in zip(together.values(), answers, strict=True):
+            for entry, text in zip(entries, found, strict=True):
+                self.known[entry.image, entry.number, entry.name] = text
 
-    def _context(self, image: int, kept: IntArray, numbers: Sequence[int]) -> Context:
-        prompts = [self.prompts[image][number] for number in numbers]
-        visual = self.encoded.projected[image]
+    def _context(self, entries: Sequence[_Asked]) -> Context:
+        first = entries[0]
+        prompts = [self.prompts[entry.image][entry.number] for entry in entries]
+        every: Tensor = self.encoded.projected[first.image]
+        places: IntArray = first.kept.places
+        own = every[torch.tensor(places, device=every.device)]
         return Context(
             before=prompts[0].before,
-            visual=visual[torch.tensor(kept, device=visual.device)],
-            kept=kept,
-            total=len(visual),
+            visual=own if first.kept.merged is None else first.kept.merged,
+            kept=places,
+            total=len(every),
             after=tuple(prompt.after for prompt in prompts),
         )
 
-    def _row(self, setting: Setting, image: int, number: int, kept: IntArray, milliseconds: float) -> dict[str, Any]:
+    def _row(self, setting: Setting, image: int, number: int, answer: _Answer) -> dict[str, Any]:
         sample, prompt = self.samples[image], self.prompts[image][number]
         question = sample.questions[number]
-        prediction = self.known[image, number, kept.tobytes()]
-        size = len(kept), prompt.n_text
+        size = answer.by_layer, prompt.n_text
         if size not in self.costs:
             self.costs[size] = cost(self.vlm, *size)
         return {
             "model": self.vlm.id,
             "pruner": setting.name,
             "keep": setting.keep,
-            "kept": len(kept),
+            "kept": answer.by_layer[-1],
+            "visual_tokens": sum(answer.by_layer) / len(answer.by_layer),
+            "tokens_by_layer": run_lengths(answer.by_layer),
             "position_ids": setting.policy,
             "seed": setting.seed,
             "image_id": sample.image_id,
@@ -135,17 +209,21 @@ class Chunk:
             "task": question.task,
             "question": question.question,
             "answer": question.answer,
-            "prediction": prediction,
-            "correct": self.task.correct(question, prediction),
+            "prediction": answer.prediction,
+            **self.task.marks(question, answer.prediction),
             "n_text": prompt.n_text,
             "flops": self.costs[size].flops,
             "kv_bytes": self.costs[size].kv_bytes,
-            "select_ms": milliseconds,
+            "select_ms": answer.milliseconds,
             **self.provenance,
         }
 
 
-def _timed(pruner: AbstractPruner, tokens: VisualTokens, keep: int) -> tuple[IntArray, float]:
-    start = time.perf_counter()
-    kept = pruner.select(tokens, keep)
-    return kept, 1e3 * (time.perf_counter() - start)
+def run_lengths(counts: Sequence[int]) -> str:
+    """Numbers by layer as text: "2x576 4x64" for two layers of 576 and four of 64."""
+    parts: list[list[int]] = []
+    for count in counts:
+        if not parts or parts[-1][1] != count:
+            parts.append([0, count])
+        parts[-1][0] += 1
+    return " ".join(f"{layers}x{count}" for layers, count in parts)

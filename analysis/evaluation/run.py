@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.models import Vlm, fingerprint
-from analysis.pruning.inputs import checked_policy
 from solvers.progress import progress_bar
 
 from .chunk import Chunk
@@ -29,7 +28,7 @@ def evaluate(
     *,
     store: Path | str | None = None,
     seeds: Sequence[int] = (0,),
-    position_ids: str = "keep",
+    position_ids: str | None = None,
     images: int | None = None,
     max_new_tokens: int = 16,
     progress: bool = True,
@@ -58,7 +57,7 @@ def evaluate(
     seeds
         Seeds for pruners that draw; the others repeat their answers at no cost.
     position_ids
-        "keep" or "compact", see `analysis.pruning.inputs.PositionPolicy`.
+        "keep" or "compact", see `analysis.pruning.inputs.PositionPolicy`; None takes each method's own.
     images
         Use only this many images of the task, from its start.
     max_new_tokens
@@ -69,11 +68,12 @@ def evaluate(
     Returns
     -------
     pandas.DataFrame
-        A row per question and setting: model, pruner, keep (budget), kept (tokens that did stay), position_ids, seed,
-        image_id, question_id, task, question, answer, prediction, correct, n_text (text tokens of the prompt), flops
-        (vision tower, projector and prefill, see `cost`), kv_bytes, select_ms (wall time of the selection, once per
-        image where the pruner ignores the question), and the columns of `solvers.provenance`, as they were when the
-        row was computed.
+        A row per question and setting: model, pruner, keep (budget), kept (tokens in the last layer), visual_tokens
+        (mean over layers), tokens_by_layer (such as "2x576 4x64"), position_ids, seed, image_id, question_id, task,
+        question, answer, prediction, correct (or what `task.marks` has in its place, such as score), n_text (text
+        tokens of the prompt), flops (vision tower, projector and prefill, see `cost`), kv_bytes, select_ms (wall time
+        of the selection, once per image where the pruner ignores the question; NaN inside the language model), and the
+        columns of `solvers.provenance`, as they were when the row was computed.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def evaluate(
     total = len(benchmark)
     if images is not None and not 1 <= images <= total:
         raise ValueError(f"`images` must be in [1, {total}], the images of task {benchmark.name!r}, got {images}")
-    settings = settings_of(vlm, benchmark, pruners, keeps, seeds, checked_policy(position_ids))
+    settings = settings_of(vlm, benchmark, pruners, keeps, seeds, position_ids)
     results = ResultStore(store, binding(vlm, benchmark) | {"max_new_tokens": max_new_tokens})
     parts: list[list[str]] = [[] for _ in settings]
     with progress_bar(progress) as bar:
@@ -115,7 +115,7 @@ def binding(vlm: Vlm, task: AbstractTask) -> dict[str, str | int]:
         "model configuration": vlm.config_hash,
         "model weights": fingerprint(vlm.model),
         "prompt": vlm.prompt("question"),
-        "task": task.name,
+        "task": task.label,
         "task checksum": task.checksum,
     }
 

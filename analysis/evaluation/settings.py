@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy.typing as npt
 
 from analysis.models import Vlm
 from analysis.pruning.inputs import PositionPolicy
+from analysis.pruning.prune import own_policy
 from analysis.pruning.pruner import AbstractPruner, checked_keep
 from analysis.pruning.pruners import as_pruner
 from solvers.names import identity
@@ -16,7 +19,8 @@ from solvers.names import identity
 from .tasks import AbstractTask
 
 STOCK = "none"
-Pruners = Mapping[str, AbstractPruner | str] | Sequence[AbstractPruner | str] | AbstractPruner | str
+Rule = AbstractPruner | Callable[..., npt.ArrayLike] | str
+Pruners = Mapping[str, Rule] | Sequence[Rule] | Rule
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Setting:
     keep: int
     seed: int
     policy: PositionPolicy
+    packed: bool
+    """Whether the questions of an image can be answered in one packed sequence; else by `generate`."""
 
     def part(self, start: int, stop: int) -> str:
         """Name of the part that holds images `start` to `stop` of the task under this setting."""
@@ -44,7 +50,7 @@ def settings_of(
     pruners: Pruners,
     keeps: Sequence[int],
     seeds: Sequence[int],
-    policy: PositionPolicy,
+    position_ids: str | None,
 ) -> list[Setting]:
     """The stock model first, then every pruner with every budget and seed; arguments as those of `evaluate`."""
     chosen = _named(pruners)
@@ -55,11 +61,18 @@ def settings_of(
             raise ValueError(f"`{name}` must be a sequence of integers, got {numbers}: write ({numbers},)")
         if chosen and not len(numbers):
             raise ValueError("`keeps` and `seeds` must not be empty")
+    if not vlm.adapter.fixed_grid:
+        raise ValueError(
+            f"`evaluate` needs a model whose images all have the same number of visual tokens, got {vlm.id!r}: prune "
+            "it with `prune` and a share, and score its answers yourself"
+        )
     n = vlm.adapter.tokens(vlm.model)
     budgets = list(dict.fromkeys(checked_keep(keep, n) for keep in keeps)) if chosen else []
-    stock = Setting(STOCK, None, n, 0, policy)
+    packable = vlm.adapter.position_axes == 1 and not vlm.adapter.mask_from_outside
+    stock = Setting(STOCK, None, n, 0, "keep", packable)
+    policies = {name: own_policy(vlm.adapter, pruner, position_ids) for name, pruner in chosen.items()}
     return [stock] + [
-        Setting(name, pruner, keep, seed, policy)
+        Setting(name, pruner, keep, seed, policies[name], packable and not (pruner.inside or pruner.in_encoder))
         for name, pruner in chosen.items()
         for keep in budgets
         for seed in dict.fromkeys(int(seed) for seed in seeds)

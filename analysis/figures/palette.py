@@ -1,8 +1,9 @@
 """One colour, one marker and one printed name per pruner, solver family and attention source; the same in every figure.
 
-The nine hues were found by a search in OKLab for the set whose closest pair stays farthest apart under normal vision
-and under simulated deuteranopia, protanopia and tritanopia, with a contrast of at least 2.1 on white. Text is never
-set in them: labels are in ink, beside a coloured marker.
+Methods share hues, and the marker tells them apart: there are more of them than colours that stay so. The nine hues
+were found by a search in OKLab for the set whose closest pair stays farthest apart under normal vision and under
+simulated deuteranopia, protanopia and tritanopia, with a contrast of at least 2.1 on white. Text is never set in them:
+labels are in ink, beside a coloured marker.
 """
 
 from __future__ import annotations
@@ -37,12 +38,31 @@ PRUNERS: Final[dict[str, Look]] = {
     "greedyprune": Look("GreedyPrune", "#9762E9", "v"),
     "foprurank": Look("FoPru rank", "#F599A3", "P"),
     "foprurows": Look("FoPru rows", "#860870", "X"),
+    "scope": Look("SCOPE", "#0A43B0", "D"),
+    "mmtok": Look("MMTok", "#18867D", "^"),
+    "otprune": Look("OTPrune", "#59BCF3", "s"),
+    "eadp": Look("EADP", "#9762E9", "D"),
+    "holov": Look("HoloV", "#B3511B", "v"),
+    "hired": Look("HiRED", "#B3511B", "P"),
+    "visionzip": Look("VisionZip", "#0A43B0", "v"),
+    "prumerge": Look("PruMerge", "#F599A3", "s"),
+    "prumergeplus": Look("PruMerge+", "#F599A3", "D"),
+    "trim": Look("TRIM", "#9762E9", "s"),
+    "pooling": Look("Pooling", "#8A929C", "d", (0, (4, 1.5, 1, 1.5))),
+    "tome": Look("ToMe", "#860870", "o"),
+    "fastv": Look("FastV", "#A2AA19", "o"),
+    "pyramiddrop": Look("PyramidDrop", "#A2AA19", "v"),
+    "sparsevlm": Look("SparseVLM", "#334401", "s"),
+    "sparsevlmplus": Look("SparseVLM+", "#334401", "D"),
+    "dart": Look("DART", "#860870", "^"),
+    "feather": Look("FEATHER", "#A2AA19", "P"),
+    "greedypruneinside": Look("GreedyPrune inside", "#9762E9", "h"),
     "greedyfacilitylocation": Look("Greedy facility location", "#A2AA19", "h"),
     "greedylogdet": Look("Greedy log-determinant", "#334401", "p"),
 }
 """Keys are names without case, spaces and punctuation, so that "FoPruRank" and "fopru_rank" are the same pruner."""
 
-BASELINES: Final = frozenset({"none", "oracle", "random", "uniformgrid"})
+BASELINES: Final = frozenset({"none", "oracle", "random", "uniformgrid", "pooling"})
 
 # Solvers used as pruners, and names not known here: the hue says "not a published rule" or comes from the name.
 _OTHERS: Final = ("#334401", "#9762E9", "#B3511B", "#18867D", "#860870")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from .layout import ImageLayout, Tile
 
 
 class AbstractAdapter(ABC):
     """One family of models. Stateless: every method takes the model.
 
-    Methods take either the model with its language head or the base model inside it.
+    Methods take either the model with its language head or the base model inside it. `inputs` are the arguments of the
+    stock `get_image_features` by name: pixels, and whatever says how large the pictures are.
     """
 
     model_types: ClassVar[tuple[str, ...]]
@@ -21,6 +25,19 @@ class AbstractAdapter(ABC):
     has_cls: ClassVar[bool]
     """Whether the vision encoder puts a CLS token before the patches. Without one, what each visual token receives on
     average from the others stands for its row: `analysis.capture.vision_reducer`."""
+    fixed_grid: ClassVar[bool] = True
+    """Whether every image has the same number of tokens, on the same grid."""
+    projects_tokens: ClassVar[bool] = True
+    """Whether the projector maps token by token, so that features can be merged before it."""
+    position_axes: ClassVar[int] = 1
+    """Position ids of a visual token: 1, or 3 where time, row and column have their own (no unique compact numbering);
+    0 where it has none."""
+    mask_from_outside: ClassVar[bool] = False
+    """Whether the language model receives a finished four-dimensional mask, or None for a plain causal one."""
+    cross_attention: ClassVar[bool] = False
+    """Whether visual tokens stand beside the prompt, and layers of their own attend to them."""
+    unrecorded: ClassVar[str | None] = None
+    """Why `analysis.record` cannot tell the attention of the vision encoder by visual token, or None if it can."""
 
     @abstractmethod
     def refusal(self, config: Mapping[str, Any]) -> str | None:
@@ -36,7 +53,12 @@ class AbstractAdapter(ABC):
 
     @abstractmethod
     def vision_layers(self, model: PreTrainedModel) -> nn.ModuleList:
-        """Blocks of the vision encoder, first to last; each has a `self_attn`."""
+        """Blocks of the vision encoder, first to last."""
+
+    def vision_attention(self, layer: nn.Module) -> nn.Module:
+        """The attention module of a block of the vision encoder."""
+        part: nn.Module = layer.self_attn  # type: ignore[assignment]
+        return part
 
     @abstractmethod
     def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
@@ -52,15 +74,78 @@ class AbstractAdapter(ABC):
 
     @abstractmethod
     def grid(self, model: PreTrainedModel) -> tuple[int, int]:
-        """Rows and columns of the visual tokens of one image, in row-major order."""
+        """Rows and columns of the visual tokens of one picture of the encoder, in row-major order.
+
+        Raises
+        ------
+        ValueError
+            If they depend on the picture.
+        """
 
     @abstractmethod
     def feature_layer(self, model: PreTrainedModel) -> int:
         """Index into `vision_layers`, from 0, of the block whose output the features are."""
 
-    @abstractmethod
+    def layouts(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> list[ImageLayout]:
+        """One per image, in the order of their placeholders. By default one picture per image, on the fixed grid."""
+        grid = self.grid(model)
+        return [
+            ImageLayout(grid[0] * grid[1], (Tile.whole(view, grid),)) for view in range(len(inputs["pixel_values"]))
+        ]
+
+    def pictures(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> list[Tensor]:
+        """The pixels of each picture that the encoder sees, in its order. By default the rows of `pixel_values`."""
+        return list(inputs["pixel_values"])
+
+    def features(self, model: PreTrainedModel, caught: Tensor, inputs: Mapping[str, Any]) -> list[Tensor]:
+        """Features of each picture [token, dim], row-major, from what the projector received. By default its rows."""
+        return list(caught)
+
+    def tokens_of_patches(
+        self, model: PreTrainedModel, values: Sequence[Tensor], inputs: Mapping[str, Any]
+    ) -> list[Tensor]:
+        """Values of the encoder's patches as values of tokens, picture by picture [patch, ...] -> [token, ...].
+
+        A mean over `patches_of_tokens`, where several patches make one token. `values` come in the order in which the
+        encoder calls its attention.
+        """
+        patches = self.patches_of_tokens(model)
+        return list(values) if patches is None else [value[patches.to(value.device)].mean(1) for value in values]
+
+    def patches_of_tokens(self, model: PreTrainedModel) -> Tensor | None:
+        """Patches that make each token, int64 [token, patch]; None where one patch is one token, or sizes differ."""
+        return None
+
+    def maps_of_patches(
+        self, model: PreTrainedModel, values: Sequence[Tensor], inputs: Mapping[str, Any]
+    ) -> list[Tensor]:
+        """As `tokens_of_patches`, for maps whose axes both count patches [query, key]."""
+        halves = [value.T for value in self.tokens_of_patches(model, values, inputs)]
+        return [value.T for value in self.tokens_of_patches(model, halves, inputs)]
+
+    def held_images(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Which images of each prompt are no padding, bool [prompt, image]; asked only where `cross_attention`.
+
+        By default one each.
+        """
+        return torch.ones(len(inputs["pixel_values"]), 1, dtype=torch.bool)
+
+    def run_encoder(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
+        """Encode and project images as the stock forward does, for those who listen."""
+        base: Any = model.base_model
+        base.get_image_features(**inputs, return_dict=True)
+
     def encode(self, model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
         """Features before the projector [image, token, dim], without CLS, as the stock forward computes them."""
+        caught: list[Tensor] = []
+        # The projector's input is what the stock code selected; catching it cannot drift from that code.
+        hook = self.projector(model).register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        base: Any = model.base_model
+        try:
+            base.get_image_features(pixel_values=pixel_values)
+        finally:
+            hook.remove()
+        return caught[0]
 
     def project(self, model: PreTrainedModel, features: Tensor) -> Tensor:
         """Features [image, token, dim] in the embedding space of the language model [image, token, hidden]."""
@@ -72,6 +157,12 @@ class AbstractAdapter(ABC):
         return self.language_model(model).get_input_embeddings()
 
     def tokens(self, model: PreTrainedModel) -> int:
-        """Number n of visual tokens of one image."""
+        """Number n of visual tokens of one picture of the encoder.
+
+        Raises
+        ------
+        ValueError
+            If it depends on the picture.
+        """
         rows, columns = self.grid(model)
         return rows * columns

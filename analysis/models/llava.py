@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from .adapter import AbstractAdapter
@@ -74,16 +74,6 @@ class LlavaAdapter(AbstractAdapter):
         if not 0 <= block < blocks:
             raise ValueError(f"`vision_feature_layer` must name the output of one of {blocks} blocks, got {layer}")
         return block
-
-    def encode(self, model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
-        caught: list[Tensor] = []
-        # The projector's input is what the stock code selected; catching it cannot drift from that code.
-        hook = self.projector(model).register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-        try:
-            self._base(model).get_image_features(pixel_values=pixel_values)
-        finally:
-            hook.remove()
-        return caught[0]
 
 
 class SiglipLlavaAdapter(LlavaAdapter):

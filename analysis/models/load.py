@@ -19,10 +19,33 @@ from transformers import (
 from solvers.names import unknown
 
 from .adapter import AbstractAdapter
+from .gemma3 import Gemma3Adapter
+from .idefics3 import Idefics3Adapter
+from .internvl import InternVLAdapter
 from .llava import LlavaAdapter, SiglipLlavaAdapter
+from .llava_next import LlavaNextAdapter
+from .llava_onevision import LlavaOnevisionAdapter
+from .mllama import MllamaAdapter
+from .paligemma import PaliGemmaAdapter
+from .qwen2_5_vl import Qwen25VLAdapter
+from .qwen2_vl import Qwen2VLAdapter
+from .qwen3_vl import Qwen3VLAdapter
 from .vlm import Vlm, config_hash
 
-FAMILIES: tuple[AbstractAdapter, ...] = (LlavaAdapter(), SiglipLlavaAdapter())
+FAMILIES: tuple[AbstractAdapter, ...] = (
+    LlavaAdapter(),
+    SiglipLlavaAdapter(),
+    LlavaNextAdapter(),
+    LlavaOnevisionAdapter(),
+    Qwen2VLAdapter(),
+    Qwen25VLAdapter(),
+    Qwen3VLAdapter(),
+    InternVLAdapter(),
+    Gemma3Adapter(),
+    PaliGemmaAdapter(),
+    Idefics3Adapter(),
+    MllamaAdapter(),
+)
 
 
 def load(
@@ -152,7 +175,7 @@ def _model(name: str, dtype: torch.dtype, revision: str | None) -> PreTrainedMod
 def _processor(name: str, revision: str | None) -> ProcessorMixin:
     try:
         processor: Any = AutoProcessor.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise OSError(f"the processor of {name!r} cannot be read: {_first_line(error)}") from error
     if not isinstance(processor, ProcessorMixin) or not processor.chat_template:
         raise OSError(f"the processor of {name!r} must handle images and have a chat template")

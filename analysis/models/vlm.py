@@ -47,8 +47,8 @@ class Vlm:
     config_hash: str
 
     def __repr__(self) -> str:
-        rows, columns = self.adapter.grid(self.model)
-        return f"Vlm({self.id!r}, {self.model.config.model_type}, {rows} x {columns} visual tokens, {self.config_hash})"
+        grid = "{} x {}".format(*self.adapter.grid(self.model)) if self.adapter.fixed_grid else "any number of"
+        return f"Vlm({self.id!r}, {self.model.config.model_type}, {grid} visual tokens, {self.config_hash})"
 
     @property
     def device(self) -> torch.device:
@@ -73,9 +73,11 @@ class Vlm:
 
     def _processed(self, images: list[Image], prompts: list[str]) -> BatchFeature:
         processor: Any = self.processor
+        # A list per prompt: some processors take a flat one for the images of a single prompt.
         batch: BatchFeature = processor(
-            images=images, text=prompts, padding=True, padding_side="left", return_tensors="pt"
+            images=[[image] for image in images], text=prompts, padding=True, padding_side="left", return_tensors="pt"
         )
+        batch.pop("labels", None)  # that of PaliGemma prepares for training
         batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
         return batch.to(self.device)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
@@ -13,23 +16,35 @@ from transformers import PreTrainedModel
 
 from analysis.capture.attention_call import AttentionCall, listening
 from analysis.models import AbstractAdapter, Vlm
+from analysis.models.layout import ImageLayout
+from solvers.arrays import IntArray
 
+from .arguments import named_arguments
+from .attention_evidence import AttentionEvidence, of_tile
+from .encoder_merging import EncoderMerging
 from .tokens import VisualTokens
 
 
+@dataclass(frozen=True, eq=False)
 class Encoded(Sequence[VisualTokens]):
-    """The visual tokens of a batch of images.
+    """The visual tokens of a batch of images, picture by picture: an entry per tile, in the order of the encoder.
 
     Attributes
     ----------
+    layouts
+        Per image, which tiles it consists of and how many placeholders it has.
     projected
-        Tensor [image, token, hidden] on the model's device and in its dtype: feed row i, or its kept rows, to the
-        language model (`inputs.assemble`). The numpy copies in the `VisualTokens` are for selection only.
+        Per image a tensor [token, hidden] on the model's device and in its dtype, in the order of the placeholders:
+        feed it, or its kept rows, to the language model (`inputs.assemble`). The numpy copies in the `VisualTokens` are
+        for selection only.
+    features
+        Per tile a tensor [token, dim] on the model's device: what the projector received.
     """
 
-    def __init__(self, tokens: Iterable[VisualTokens], projected: Tensor) -> None:
-        self._tokens = tuple(tokens)
-        self.projected = projected
+    tokens: tuple[VisualTokens, ...]
+    layouts: tuple[ImageLayout, ...]
+    projected: tuple[Tensor, ...]
+    features: tuple[Tensor, ...]
 
     @overload
     def __getitem__(self, index: int) -> VisualTokens: ...
@@ -38,15 +53,15 @@ class Encoded(Sequence[VisualTokens]):
     def __getitem__(self, index: slice) -> Sequence[VisualTokens]: ...
 
     def __getitem__(self, index: int | slice) -> VisualTokens | Sequence[VisualTokens]:
-        return self._tokens[index]
+        return self.tokens[index]
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return len(self.tokens)
 
 
 @torch.no_grad()
 def encode_images(
-    vlm: Vlm, pixel_values: Tensor, needs: Iterable[str] = ("features", "cls"), *, seed: int = 0
+    vlm: Vlm, pixel_values: Tensor, needs: Iterable[str] = ("features", "cls"), *, seed: int = 0, **sizes: Any
 ) -> Encoded:
     """Encode and project a batch of images in one pass, fused attention kernels included.
 
@@ -59,12 +74,14 @@ def encode_images(
     vlm
         The model.
     pixel_values
-        [image, channel, y, x], as `vlm.prepare` makes them.
+        Pixels as `vlm.prepare` makes them, [image, channel, y, x] for most families.
     needs
         Union of the `needs` of the pruners to come. "text" and "needed" depend on a question: add them with
         `VisualTokens.asked` and `.with_needed`.
     seed
         Seed written into the tokens, for pruners that draw.
+    **sizes
+        What else the family's `get_image_features` takes: `image_sizes`, `image_grid_thw`.
 
     Raises
     ------
@@ -72,8 +89,9 @@ def encode_images(
         If the features are NaN or infinite.
     """
     caught: list[Encoded] = []
+    pixels = {"pixel_values": pixel_values.to(vlm.device, vlm.model.dtype)}
     with watch(vlm.model, vlm.adapter, needs, caught.append, seed=seed):
-        vlm.adapter.project(vlm.model, vlm.adapter.encode(vlm.model, pixel_values.to(vlm.device, vlm.model.dtype)))
+        vlm.adapter.run_encoder(vlm.model, pixels | sizes)
     return caught[0]
 
 
@@ -85,59 +103,134 @@ def watch(
     receive: Callable[[Encoded], Any],
     *,
     seed: int = 0,
+    merging: EncoderMerging | None = None,
 ) -> Iterator[None]:
-    """Call `receive` with what each encoding of images inside the context gives; the computation is not touched."""
-    with_map = "attention_map" in set(needs)
-    block: Any = adapter.vision_layers(model)[adapter.feature_layer(model)]
-    current: dict[str, Any] = {}
+    """Call `receive` with what each encoding of images inside the context gives; the computation is not touched.
 
-    def before_tower(_: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        current.clear()
-        current["keys"] = _digests(args[0] if args else options["pixel_values"])
+    Unless the encoder itself is to merge tokens, by `merging`.
+    """
+    wanted = frozenset(needs)
+    if adapter.cross_attention:
+        with _watch_parts(model, adapter, wanted, receive, seed):
+            yield
+        return
+    base: Any = model.base_model
+    before = vars(base).get("get_image_features")
+    stock = base.get_image_features
+
+    # The library reads this method's signature, which `wraps` keeps.
+    @functools.wraps(stock)
+    def watched(*args: Any, **options: Any) -> Any:
+        bound = inspect.signature(stock).bind(*args, **options).arguments
+        inputs = {**bound, **bound.pop("kwargs", {})}
+        evidence = AttentionEvidence(model, adapter, wanted)
+        with merging.attached() if merging else nullcontext():
+            output, features = _heard(model, adapter, evidence, lambda: stock(*args, **options))
+        if hasattr(output, "pooler_output"):
+            groups = merging.groups if merging else None
+            with torch.no_grad():
+                receive(_encoded(model, adapter, inputs, output.pooler_output, features, evidence, groups, seed))
+        return output
+
+    base.get_image_features = watched
+    try:
+        yield
+    finally:
+        if before is None:
+            del base.get_image_features
+        else:
+            base.get_image_features = before
+
+
+@contextmanager
+def _watch_parts(
+    model: PreTrainedModel,
+    adapter: AbstractAdapter,
+    wanted: frozenset[str],
+    receive: Callable[[Encoded], Any],
+    seed: int,
+) -> Iterator[None]:
+    """`watch` where no method stands for encoder and projector: from the call of one to that of the other."""
+    tower, projector = adapter.vision_tower(model), adapter.projector(model)
+    running: list[tuple[Mapping[str, Any], AttentionEvidence]] = []
+
+    def before_tower(tower: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        running[:] = [(named_arguments(tower, args, options), AttentionEvidence(model, adapter, wanted))]
 
     def hear(module: nn.Module, call: AttentionCall) -> None:
-        if module is block.self_attn:
-            rows = call.mean_rows(None if with_map or not adapter.has_cls else torch.zeros(1, dtype=torch.int64))
-            first = int(adapter.has_cls)
-            # Without a CLS token, what each token receives on average stands in for its row, as in attention dumps.
-            current["cls"] = rows[:, 0, 1:] if adapter.has_cls else rows.mean(1)
-            current["map"] = rows[:, first:, first:] if with_map else None
+        for _, evidence in running:
+            evidence.hear(module, call)
 
-    def after_projector(_: Any, args: tuple[Tensor, ...], projected: Tensor) -> None:
-        receive(_encoded(args[0], projected, adapter.grid(model), seed=seed, **current))
+    def after_projector(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        if running:  # else it projects what a pruner merged
+            inputs, evidence = running.pop()
+            pooled = output[adapter.held_images(inputs)]
+            with torch.no_grad():
+                receive(_encoded(model, adapter, inputs, pooled, args[0].detach(), evidence, None, seed))
 
-    hooks = [
-        adapter.vision_tower(model).register_forward_pre_hook(before_tower, with_kwargs=True),
-        adapter.projector(model).register_forward_hook(after_projector),
-    ]
+    with ExitStack() as stack:
+        if AttentionEvidence(model, adapter, wanted).modules:
+            stack.enter_context(listening(hear))
+        stack.callback(tower.register_forward_pre_hook(before_tower, with_kwargs=True).remove)
+        stack.callback(projector.register_forward_hook(after_projector).remove)
+        yield
+
+
+def _heard(
+    model: PreTrainedModel, adapter: AbstractAdapter, evidence: AttentionEvidence, run: Callable[[], Any]
+) -> tuple[Any, Tensor]:
+    """What `run` returns, and what the projector received meanwhile."""
+    caught: list[Tensor] = []
+    projector = adapter.projector(model)
+
+    def before_projector(_: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        caught.append(args[0] if args else next(iter(options.values())))
+
+    hook = projector.register_forward_pre_hook(before_projector, with_kwargs=True)
     try:
-        with listening(hear):
-            yield
+        if evidence.modules:
+            with listening(evidence.hear):
+                output = run()
+        else:
+            output = run()
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
+    return output, caught[0].detach()
 
 
 def _encoded(
-    features: Tensor,
-    projected: Tensor,
-    grid: tuple[int, int],
-    *,
-    keys: list[str],
-    cls: Tensor,
-    map: Tensor | None,
+    model: PreTrainedModel,
+    adapter: AbstractAdapter,
+    inputs: Mapping[str, Any],
+    pooled: Sequence[Tensor] | Tensor,
+    caught: Tensor,
+    evidence: AttentionEvidence,
+    groups: Sequence[IntArray] | None,
     seed: int,
 ) -> Encoded:
-    arrays = [part.detach().float().cpu().numpy() for part in (features, projected, cls)]
-    maps = map.cpu().numpy() if map is not None else [None] * len(keys)
-    tokens = (
-        VisualTokens(f, p, grid, c, attention_map=m, key=key, seed=seed)
-        for f, p, c, m, key in zip(*arrays, maps, keys, strict=True)
-    )
-    return Encoded(tokens, projected.detach())
+    layouts = adapter.layouts(model, inputs)
+    flat = torch.cat([part.detach().reshape(-1, part.shape[-1]) for part in pooled])
+    counts = [layout.tokens for layout in layouts]
+    if sum(counts) != len(flat):
+        raise RuntimeError(f"the adapter of {model.config.model_type!r} counts {sum(counts)} tokens, got {len(flat)}")
+    projected = flat.split(counts)
+    keys = [_digest(picture) for picture in adapter.pictures(model, inputs)]
+    features = adapter.features(model, caught, inputs)
+    arrays = evidence.arrays(inputs)
+    tokens: list[VisualTokens] = []
+    own: list[Tensor] = []
+    for layout, rows in zip(layouts, projected, strict=True):
+        for tile in layout.tiles:
+            sources, places = (torch.as_tensor(index, device=flat.device) for index in (tile.sources, tile.places))
+            own.append(features[tile.view][sources])
+            heard: dict[str, Any] = {name: of_tile(name, seen[tile.view], tile) for name, seen in arrays.items()}
+            vectors, projected_rows = (part.float().cpu().numpy() for part in (own[-1], rows[places]))
+            heard["groups"] = None if groups is None else groups[tile.view]
+            heard |= {"at": tile.at, "key": keys[tile.view], "seed": seed}
+            tokens.append(VisualTokens(vectors, projected_rows, tile.grid, **heard))
+    return Encoded(tuple(tokens), tuple(layouts), tuple(projected), tuple(own))
 
 
-def _digests(pixel_values: Tensor) -> list[str]:
-    """Name of each image: a digest of the pixels the model sees."""
-    images = pixel_values.detach().float().cpu().numpy()
-    return [hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images]
+def _digest(picture: Tensor) -> str:
+    """Name of a picture: a digest of the pixels the model sees."""
+    return hashlib.blake2b(picture.detach().float().cpu().numpy().tobytes(), digest_size=8).hexdigest()

@@ -7,7 +7,7 @@ inner one, on the language model, sees the merged embeddings and hands over the 
 
 from __future__ import annotations
 
-import inspect
+import functools
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,34 +16,35 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel, StaticCache
+from transformers import Cache, PreTrainedModel
 
 from analysis.models import AbstractAdapter
 from solvers.arrays import IntArray
 
+from .arguments import Options, Prefill, named_arguments, refuse_labels, seen_prompts
 from .encode import Encoded, watch
-from .inputs import PositionPolicy, image_columns, question_mask, shorten
-from .pruner import AbstractPruner
-
-Options = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Prefill:
-    """What the outer hook saw of a prompt batch; the masks are bool [prompt, column]."""
-
-    input_ids: Tensor
-    image: Tensor
-    valid: Tensor | None
+from .inputs import PositionPolicy, Shortened, causal_mask, question_mask, shorten, take, take_mask
+from .log import PruningLog
+from .prompts import images_of_prompts
+from .selection import Kept, Selector, of_prompt
+from .tokens import VisualTokens
 
 
 @dataclass(frozen=True)
 class _Pruned:
-    """What decoding must know about a pruned prompt batch: its length before, its mask after, the tokens removed."""
+    """What decoding must know about a pruned prompt batch: its length before, its mask after, the tokens removed, and
+    the position id of the last token of each prompt."""
 
     length: int
     mask: Tensor
     removed: Tensor
+    last: Tensor
+
+    def next_id(self, ids: Tensor, past: int) -> Tensor:
+        """What the first of the `ids` of a step must be at least, after `past` columns [prompt]."""
+        generated = past - self.mask.shape[1]
+        counts_text = ids.ndim == 2 or len(ids) == 4
+        return generated + (self.mask.sum(1) + self.removed if counts_text else self.last + 1)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class _Choice:
 
     encoded: Encoded
     input_ids: Tensor
-    kept: list[IntArray]
+    kept: list[Kept]
 
     def fits(self, encoded: Encoded, input_ids: Tensor) -> bool:
         old = self.input_ids
@@ -65,7 +66,7 @@ class _Choice:
 
 
 class PruningHooks:
-    """State of one `prune` context.
+    """State of one `prune` context with a pruner that works before the language model.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ class PruningHooks:
         The Hugging Face model.
     adapter
         What is known about its family.
-    pruner, keep
+    selector
         Which tokens stay, and how many of each image.
     policy
         Position ids after pruning.
@@ -81,36 +82,44 @@ class PruningHooks:
         For pruners that draw.
     needed
         Ground truth per prompt, for the oracle.
+    log
+        Told of every batch of prompts.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         adapter: AbstractAdapter,
-        pruner: AbstractPruner,
-        keep: int,
+        selector: Selector,
         *,
         policy: PositionPolicy,
         seed: int,
         needed: Sequence[IntArray] | None,
+        log: PruningLog,
     ) -> None:
         self._model, self._adapter = model, adapter
-        self._pruner, self._keep, self._policy, self._seed, self._needed = pruner, keep, policy, seed, needed
+        self._selector, self._policy, self._seed, self._needed = selector, policy, seed, needed
+        self.log = log
         self._base: Any = model.base_model
         self._encoded: Encoded | None = None
         self._choice: _Choice | None = None
-        self._prefill: _Prefill | None = None
+        self._prefill: Prefill | None = None
         self._pruned: _Pruned | None = None
         self._by_cache: weakref.WeakKeyDictionary[Cache, _Pruned] = weakref.WeakKeyDictionary()
+        self.shortened: Shortened | None = None
+        """What the language model was given instead of the latest batch of prompts; None if that was left as it is."""
 
     @contextmanager
     def attached(self) -> Iterator[None]:
         """The hooks are on the model inside, and gone afterwards whatever happened."""
+        needs = self._selector.pruner.needs
         with ExitStack() as stack:
-            stack.enter_context(watch(self._model, self._adapter, self._pruner.needs, self._receive, seed=self._seed))
+            merging = self._selector.pruner.encoder_merging(self._model, self._adapter, self._selector.keep)
+            watched = watch(self._model, self._adapter, needs, self._receive, seed=self._seed, merging=merging)
+            stack.enter_context(watched)
             language_model = self._adapter.language_model(self._model)
             for hook in (
-                self._model.register_forward_pre_hook(self._before_head, with_kwargs=True),
+                self._model.register_forward_pre_hook(refuse_labels, with_kwargs=True),
                 self._base.register_forward_pre_hook(self._before_base, with_kwargs=True),
                 language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True),
                 self._base.register_forward_hook(self._after_base),
@@ -121,118 +130,117 @@ class PruningHooks:
     def _receive(self, encoded: Encoded) -> None:
         self._encoded = encoded
 
-    def _before_head(self, model: nn.Module, args: tuple[Any, ...], options: Options) -> None:
-        if _named(model, args, options).get("labels") is not None:
-            raise ValueError(
-                "`labels` cannot be aligned with the shortened sequence of a pruned model: leave them out and score "
-                "the last n tokens from the right, logits[:, -n - 1 : -1]"
-            )
-
     def _before_base(
         self, base: nn.Module, args: tuple[Any, ...], options: Options
     ) -> tuple[tuple[Any, ...], Options] | None:
-        named = _named(base, args, options)
-        self._prefill = self._pruned = None
+        named = named_arguments(base, args, options)
+        self._prefill = self._pruned = self.shortened = None
         cache = named.get("past_key_values")
-        if isinstance(cache, StaticCache):
-            raise ValueError("static caches are not supported while pruning: their masks have the unpruned length")
         past = int(cache.get_seq_length()) if cache is not None else 0
-        if past == 0:
-            self._prefill = self._seen(named)
-            return None
-        if named.get("pixel_values") is not None or _image_outputs(named) is not None:
-            raise ValueError("images must come with the first tokens of a prompt, got one after a filled cache")
         pruned = self._by_cache.get(cache) if cache is not None else None
-        return ((), self._continued(named, pruned, past)) if pruned is not None else None
-
-    def _seen(self, named: Mapping[str, Any]) -> _Prefill | None:
-        """Checks of a prompt batch before it is merged; None if it holds no image."""
-        ids, mask = named.get("input_ids"), named.get("attention_mask")
-        if ids is None:
-            raise ValueError("`input_ids` must be given while pruning, got `inputs_embeds`: nothing marks the image")
-        image = ids == self._adapter.image_token_id(self._model)
-        if not image.any():
+        if past == 0 or pruned is None:
+            self._prefill = seen_prompts(self._model, self._adapter, named, past)
+            if self._prefill is not None and named.get("pixel_values") is not None:
+                self._encoded = None  # the forward that follows encodes them
             return None
-        if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2):
-            raise ValueError(
-                "`attention_mask` must be [prompt, column] while pruning, got a ready-made one: own masks are not "
-                "supported"
-            )
-        outputs = _image_outputs(named)
-        if named.get("pixel_values") is not None:
-            self._encoded = None  # the forward that follows encodes them
-        elif outputs is None:
-            raise ValueError("the prompts hold image placeholders, got neither `pixel_values` nor encoded images")
-        else:
-            self._check_encoded_here(list(outputs.pooler_output))
-        image_columns(image, self._adapter.tokens(self._model))
-        return _Prefill(ids, image, None if mask is None else mask.bool())
-
-    def _check_encoded_here(self, features: list[Tensor]) -> None:
-        """Images that `generate` encoded beforehand, repeated if there are several samples per prompt."""
-        own = self._encoded
-        known = (
-            own is not None
-            and len(features) % len(own) == 0
-            and all(
-                torch.equal(given, own.projected[row * len(own) // len(features)]) for row, given in enumerate(features)
-            )
-        )
-        if not known:
-            raise ValueError("`mm_encoder_outputs` must have been encoded inside the pruning context, got others")
+        seen_prompts(self._model, self._adapter, named, past)
+        return (), self._continued(named, pruned, past)
 
     def _before_language_model(
         self, _: nn.Module, args: tuple[Any, ...], options: Options
     ) -> tuple[tuple[Any, ...], Options] | None:
         seen, self._prefill = self._prefill, None
-        if seen is None or self._encoded is None:
+        if seen is None:
             return None
+        if self._encoded is None:
+            raise ValueError("`mm_encoder_outputs` must have been encoded inside the pruning context, got others")
         kept = self._kept(self._encoded, seen)
-        if all(len(tokens) == self._adapter.tokens(self._model) for tokens in kept):
+        self.log.before_language_model(seen.image.sum(1).tolist(), kept, self._policy)
+        if all(len(part.places) == count for part, count in zip(kept, seen.image.sum(1).tolist(), strict=True)):
             return None  # nothing is touched, so keeping everything is the stock computation to the bit
         short = shorten(
             options["inputs_embeds"],
             seen.image,
-            kept,
+            [part.places for part in kept],
             policy=self._policy,
             mask=seen.valid,
             position_ids=options.get("position_ids"),
+            merged=[part.merged for part in kept],
         )
-        self._pruned = _Pruned(seen.image.shape[1], short.mask, short.removed)
-        # An explicit mask even without padding: gaps in the ids alone would be read as packed sequences.
+        self.shortened = short
+        last = short.position_ids[..., -1].reshape(-1, len(short.mask))[-1]
+        self._pruned = _Pruned(seen.image.shape[1], short.mask, short.removed, last)
         changed = {"inputs_embeds": short.embeds, "position_ids": short.position_ids}
-        return args, options | changed | {"attention_mask": short.mask.long()}
+        return args, options | changed | self._masks(options, short) | _deepstack(options, short, kept)
+
+    def _masks(self, options: Options, short: Shortened) -> Options:
+        """The masks of the shortened batch, in the form in which the language model was to get them."""
+        mask = options.get("attention_mask")
+        if isinstance(mask, Mapping):
+            return {"attention_mask": {kind: self._mask(one, short) for kind, one in mask.items()}}
+        return {"attention_mask": self._mask(mask, short)}
+
+    def _mask(self, mask: Any, short: Shortened) -> Tensor | None:
+        if mask is not None and not isinstance(mask, Tensor):
+            raise ValueError(
+                f"masks of type {type(mask).__name__} cannot be shortened: use another attention implementation, such "
+                "as 'sdpa'"
+            )
+        if mask is not None and mask.ndim == 4:
+            return take_mask(mask, short.columns, short.mask)
+        implementation = self._model.config.get_text_config()._attn_implementation
+        if self._adapter.mask_from_outside and "flash" not in implementation:
+            # As attention does without a mask: PaliGemma's, whose prompts attend in both directions, hides nothing.
+            causal = getattr(self._adapter.text_layers(self._model)[0].self_attn, "is_causal", True)
+            return causal_mask(short.mask, short.embeds.dtype, implementation, both_ways=not causal)
+        # An explicit mask even without padding: gaps in the ids alone would be read as packed sequences.
+        return short.mask.long()
 
     @torch.no_grad()
-    def _kept(self, encoded: Encoded, seen: _Prefill) -> list[IntArray]:
-        """Kept tokens of every prompt. Rows of one image follow each other (beams, samples)."""
+    def _kept(self, encoded: Encoded, seen: Prefill) -> list[Kept]:
+        """What each prompt keeps. Rows of one image follow each other (beams, samples)."""
         if self._choice is not None and self._choice.fits(encoded, seen.input_ids):
             return self._choice.kept
-        prompts = len(seen.input_ids)
-        if self._pruner.question_aware:
-            kept = [self._kept_for_prompt(encoded, seen, row) for row in range(prompts)]
-        else:
-            of_image = [self._pruner.select(tokens, self._keep) for tokens in encoded]
-            kept = [of_image[row * len(encoded) // prompts] for row in range(prompts)]
+        sizes = [layout.tokens for layout in encoded.layouts]
+        images = images_of_prompts(seen.image.sum(1).tolist(), sizes)
+        self._check_encoded_here(encoded, images, seen)
+        aware = self._selector.pruner.question_aware
+        known: dict[int, Kept] = {}
+        kept = []
+        for row, own in enumerate(images):
+            for image in own:
+                if aware or image not in known:
+                    asked = functools.partial(self._asked, seen=seen, row=row)
+                    known[image] = self._selector.of_image(encoded, image, asked)
+            rows = [encoded.projected[image] for image in own]
+            kept.append(of_prompt([known[image] for image in own], [sizes[image] for image in own], rows))
         self._choice = _Choice(encoded, seen.input_ids, kept)
         return kept
 
-    def _kept_for_prompt(self, encoded: Encoded, seen: _Prefill, row: int) -> IntArray:
-        prompts = len(seen.input_ids)
-        tokens = encoded[row * len(encoded) // prompts]
-        if "text" in self._pruner.needs:
+    def _check_encoded_here(self, encoded: Encoded, images: Sequence[Sequence[int]], seen: Prefill) -> None:
+        """Images that `generate` encoded beforehand, repeated if there are several samples per prompt."""
+        if seen.given is None:
+            return
+        own = torch.cat([encoded.projected[image] for prompt in images for image in prompt])
+        given = torch.cat([part.reshape(-1, part.shape[-1]) for part in seen.given])
+        if not torch.equal(own, given):
+            raise ValueError("`mm_encoder_outputs` must have been encoded inside the pruning context, got others")
+
+    def _asked(self, tokens: VisualTokens, seen: Prefill, row: int) -> VisualTokens:
+        """The tokens with what depends on the question of prompt `row`."""
+        pruner, prompts = self._selector.pruner, len(seen.input_ids)
+        if "text" in pruner.needs:
             words = question_mask(seen.input_ids, self._adapter.image_token_id(self._model), seen.valid)[row]
             text = self._adapter.embedding(self._model)(seen.input_ids[row, words])
             tokens = tokens.asked(text.float().cpu().numpy())
-        if self._needed is not None:
+        if "needed" in pruner.needs and self._needed is not None:
             if prompts % len(self._needed):
                 raise ValueError(f"`needed` must hold one entry per prompt, got {len(self._needed)} for {prompts}")
             tokens = tokens.with_needed(self._needed[row * len(self._needed) // prompts])
-        return self._pruner.select(tokens, self._keep)
+        return tokens
 
     def _after_base(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        parts = output.values() if isinstance(output, Mapping) else output
-        cache = next((part for part in parts if isinstance(part, Cache)), None)
+        cache = cache_of(output)
         if cache is not None and self._pruned is not None:
             self._by_cache[cache] = self._pruned
 
@@ -246,9 +254,11 @@ class PruningHooks:
             tail = torch.ones(prompts, past + steps - short, dtype=torch.long, device=device)
         else:
             tail = mask[:, pruned.length :]
+        if ids is None and self._adapter.position_axes > 1:
+            raise ValueError("`position_ids` must be given to continue a pruned prompt of this family, got None")
         if ids is None:  # the stock model would count from the short cache
             ids = past + pruned.length - short + torch.arange(steps, device=device).expand(prompts, -1)
-        elif (ids[:, 0] < pruned.mask.sum(1) + pruned.removed + past - short).any():
+        elif (ids.reshape(-1, *ids.shape[-2:])[0, :, 0] < pruned.next_id(ids, past)).any():
             raise ValueError(
                 f"a cache of {past} columns that was filled while pruning cannot be continued by counting them, as "
                 "another `generate` does: start again from the whole prompt"
@@ -258,13 +268,22 @@ class PruningHooks:
         return named | {"attention_mask": torch.cat([pruned.mask.to(tail.dtype), tail], 1), "position_ids": ids}
 
 
-def _named(module: nn.Module, args: tuple[Any, ...], options: Options) -> Options:
-    """All arguments of a forward call by name."""
-    bound = inspect.signature(module.forward).bind(*args, **options).arguments
-    extra = bound.pop("kwargs", {})
-    return {**bound, **extra}
+def cache_of(output: Any) -> Cache | None:
+    """The cache that a model put out, or None."""
+    parts = output.values() if isinstance(output, Mapping) else output
+    return next((part for part in parts if isinstance(part, Cache)), None)
 
 
-def _image_outputs(named: Mapping[str, Any]) -> Any:
-    """What `generate` encoded before the first step, or None; it passes an empty dict for a prompt of text only."""
-    return (named.get("mm_encoder_outputs") or {}).get("image")
+def _deepstack(options: Options, short: Shortened, kept: Sequence[Kept]) -> Options:
+    """Visual features that Qwen3-VL adds again inside the language model: those of the kept tokens, merged as they are."""
+    where = options.get("visual_pos_masks")
+    if where is None:
+        return {}
+    counts = where.sum(1).tolist()
+    levels = [level.split(counts) for level in options["deepstack_visual_embeds"]]
+    return {
+        "visual_pos_masks": take(where, short.columns, 1) & short.mask,
+        "deepstack_visual_embeds": [
+            torch.cat([part.of(rows) for part, rows in zip(kept, level, strict=True)]) for level in levels
+        ],
+    }

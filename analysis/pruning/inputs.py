@@ -36,7 +36,7 @@ class Shortened:
     embeds
         [prompt, position, hidden].
     position_ids
-        int64 [prompt, position].
+        int64 [prompt, position], with an axis in front if there was one (time, row and column of Qwen).
     mask
         bool [prompt, position], False on padding.
     columns
@@ -90,6 +90,7 @@ def shorten(
     policy: PositionPolicy,
     mask: Tensor | None = None,
     position_ids: Tensor | None = None,
+    merged: Sequence[Tensor | None] | None = None,
 ) -> Shortened:
     """Drop the visual tokens that are not kept; text always stays.
 
@@ -98,42 +99,99 @@ def shorten(
     embeds
         Merged embeddings [prompt, column, hidden].
     image_mask
-        bool [prompt, column], True at the visual tokens: one image per prompt.
+        bool [prompt, column], True at the visual tokens, of all images of a prompt.
     kept
-        For each prompt the kept visual tokens, ascending indices into its image.
+        For each prompt the kept visual tokens, ascending indices into all that it has.
     policy
         "keep" or "compact", see `PositionPolicy`.
     mask
         bool [prompt, column], False on padding; None means that there is none.
     position_ids
         Ids before pruning [prompt or 1, column]; None means 0, 1, 2, ... in every row, padding included, as the stock
-        language model counts them.
+        language model counts them. With several ids per token [axis, prompt or 1, column], which "keep" alone can do.
+    merged
+        For each prompt what stands in place of the kept tokens [kept, hidden], or None for the tokens themselves.
     """
-    prompts, length = image_mask.shape
     device = embeds.device
     valid = torch.ones_like(image_mask) if mask is None else mask
     stay = valid & ~image_mask
     for row, (columns, tokens) in enumerate(zip(_columns_of_rows(image_mask), kept, strict=True)):
         stay[row, columns[torch.as_tensor(tokens, device=device)]] = True
-    # A stable sort moves what goes to the front and keeps the order of what stays: right-packing.
-    longest = int(stay.sum(1).max())
-    columns = stay.to(torch.int8).argsort(dim=1, stable=True)[:, length - longest :]
-    shown = stay.gather(1, columns)
+    if merged is not None and any(rows is not None for rows in merged):
+        embeds = _with_merged(embeds, image_mask & stay, merged)
+    columns, shown = right_packed(stay)
     if position_ids is None:
-        position_ids = torch.arange(length, device=device)[None]
-    ids = position_ids.expand(prompts, -1)
-    new = ids.gather(1, columns)
+        position_ids = torch.arange(image_mask.shape[1], device=device)[None]
+    new = take(position_ids, columns, position_ids.ndim - 1)
     if policy == "compact":
-        first = ids.gather(1, valid.to(torch.int8).argmax(1, keepdim=True))
+        first = take(position_ids, valid.to(torch.int8).argmax(1, keepdim=True), position_ids.ndim - 1)
         new = (shown.long().cumsum(1) - 1 + first).masked_fill(~shown, 0)
-    width = embeds.shape[-1]
     return Shortened(
-        embeds=embeds.gather(1, columns[..., None].expand(-1, -1, width)),
+        embeds=take(embeds, columns, 1),
         position_ids=new,
         mask=shown,
         columns=columns,
         removed=(valid & ~stay).sum(1),
     )
+
+
+def _with_merged(embeds: Tensor, kept: Tensor, merged: Sequence[Tensor | None]) -> Tensor:
+    """`embeds` with merged rows at the kept visual columns [prompt, column]."""
+    changed = embeds.clone()
+    for row, content in enumerate(merged):
+        if content is not None:
+            changed[row, kept[row]] = content.to(changed)
+    return changed
+
+
+def right_packed(stay: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns of what stays [prompt, position], packed to the right in their order, and which of them are no padding.
+
+    `stay` is bool [prompt, column]. The last real token of every row stays last.
+    """
+    # A stable sort moves what goes to the front and keeps the order of what stays.
+    longest = int(stay.sum(1).max())
+    columns = stay.to(torch.int8).argsort(dim=1, stable=True)[:, stay.shape[1] - longest :]
+    return columns, stay.gather(1, columns)
+
+
+def take(array: Tensor, columns: Tensor, axis: int) -> Tensor:
+    """`array` at `columns` [prompt, position] along `axis`; the axis before it counts prompts, or has length 1."""
+    before = list(array.shape[:axis])
+    before[-1] = len(columns)
+    shape = [1] * (axis - 1) + list(columns.shape) + [1] * (array.ndim - axis - 1)
+    after = list(array.shape[axis + 1 :])
+    index = columns.reshape(shape).expand(*before, columns.shape[1], *after)
+    return array.expand(*before, *array.shape[axis:]).gather(axis, index)
+
+
+def take_mask(mask: Tensor | None, columns: Tensor, shown: Tensor, *, queries: bool = True) -> Tensor | None:
+    """A mask [prompt or 1, head or 1, query, key] at `columns` [prompt, position]; None stays None.
+
+    Keys are taken always, queries if there are several and `queries` asks for it; padding (not `shown`) is switched
+    off: False in a boolean mask, the lowest number in an additive one.
+    """
+    if mask is None:
+        return None
+    mask = mask.expand(len(columns), -1, -1, -1)
+    if queries and mask.shape[2] > 1:
+        mask = mask.gather(2, columns[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
+    mask = mask.gather(3, columns[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1))
+    visible = shown[:, None, None, :]
+    return mask & visible if mask.dtype == torch.bool else mask.masked_fill(~visible, torch.finfo(mask.dtype).min)
+
+
+def causal_mask(shown: Tensor, dtype: torch.dtype, implementation: str | None, *, both_ways: bool = False) -> Tensor:
+    """The plain mask of a right-packed batch [prompt, 1, query, key]: additive if eager, boolean otherwise.
+
+    Causal; or, `both_ways`, hiding nothing but padding.
+    """
+    length = shown.shape[1]
+    past = torch.ones(length, length, dtype=torch.bool, device=shown.device)
+    visible = (past if both_ways else past.tril())[None, None] & shown[:, None, None, :]
+    if implementation != "eager":
+        return visible
+    return torch.zeros(visible.shape, dtype=dtype, device=shown.device).masked_fill(~visible, torch.finfo(dtype).min)
 
 
 def _columns_of_rows(image_mask: Tensor) -> list[Tensor]:

@@ -1,44 +1,63 @@
-"""What a pruner gets to see: the visual tokens of one image, as arrays."""
+"""What a pruner gets to see: the visual tokens of one picture (an image, or a tile of one), as arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import block_diag
 
 from solvers.arrays import Float64Array, IntArray, finite, frozen
 
 FloatArray = npt.NDArray[np.float32]
-FIELDS = ("features", "projected", "grid", "cls", "attention_map", "text", "needed")
+FIELDS = ("features", "projected", "grid", "cls", "attention_map", "keys", "first_cls", "last_cls", "last_keys",
+          "groups", "text", "needed")  # fmt: skip
 """What a pruner may need."""
 
 
 @dataclass(frozen=True, eq=False)
 class VisualTokens:
-    """The n visual tokens of one image, in row-major order of the grid. Frozen and validated once.
+    """The n visual tokens of one picture, in row-major order of the grid. Frozen and validated once.
+
+    Where the encoder has no CLS token, the mean attention that a token receives from all of them stands for the row of
+    the CLS token everywhere. Where the projector merges several patches into one token, attention and keys are means
+    over its patches.
 
     Parameters
     ----------
     features
-        Output of the vision encoder's feature layer, before the projector, float32 [token, dim].
+        What the projector receives: output of the vision encoder's feature layer, float32 [token, dim].
     projected
         The same in the embedding space of the language model, float32 [token, hidden].
     grid
         Rows and columns, rows * columns = n.
     cls
         Attention of the CLS token to each token [token], mean over heads, in the block whose output the features are;
-        the share of the CLS token itself is dropped, not renormalised.
+        the share of the CLS token itself is dropped, not renormalised. This and the next five are None unless asked
+        for.
     attention_map
         Attention among the tokens in that block [query token, key token], mean over heads, CLS row and column dropped
-        without renormalising; None unless asked for.
+        without renormalising.
+    keys
+        Attention keys of that block [token, dim], mean over heads.
+    first_cls
+        As `cls`, in the first block.
+    last_cls, last_keys
+        Attention of the CLS token [token] and keys [token, width] in the last block, its heads taken as one.
+    groups
+        Where the encoder merged tokens: the token that stands for each token, int64 [token].
     text
         Input embeddings of the question's words in the language model [word, hidden], or None.
     needed
         Ground truth of a benchmark: the tokens that the answer needs, int64, or None.
     seed
         Seed of pruners that draw.
+    at
+        Row and column of a crop among the crops of its image; None for a whole image.
     key
         Name of the image in the random streams. A digest of its pixels, so the same image draws the same tokens in
         whatever batch it comes.
@@ -52,11 +71,17 @@ class VisualTokens:
     features: FloatArray
     projected: FloatArray
     grid: tuple[int, int]
-    cls: FloatArray
+    cls: FloatArray | None = None
     attention_map: FloatArray | None = None
+    keys: FloatArray | None = None
+    first_cls: FloatArray | None = None
+    last_cls: FloatArray | None = None
+    last_keys: FloatArray | None = None
+    groups: IntArray | None = None
     text: FloatArray | None = None
     needed: IntArray | None = None
     seed: int = 0
+    at: tuple[int, int] | None = None
     key: str = ""
     _cosines: _Cosines | None = field(default=None, repr=False)
 
@@ -65,17 +90,23 @@ class VisualTokens:
         hidden = np.shape(self.projected)[-1]
         self._check("features", (n, np.shape(self.features)[-1]))
         self._check("projected", (n, hidden))
-        self._check("cls", (n,))
-        if self.attention_map is not None:
-            self._check("attention_map", (n, n))
+        for name in ("cls", "first_cls", "last_cls"):
+            self._check(name, (n,))
+        self._check("attention_map", (n, n))
+        for name in ("keys", "last_keys"):
+            self._check(name, (n, *np.shape(getattr(self, name))[1:]))
         if self.text is not None:
             self._check("text", (len(self.text), hidden))
+        if self.groups is not None and np.shape(self.groups) != (n,):
+            raise ValueError(f"`groups` must have shape [{n}] on a grid of {self.grid}, got {np.shape(self.groups)}")
         if self.needed is not None:
             object.__setattr__(self, "needed", token_indices(self.needed, n))
         if self._cosines is None or self._cosines.rows is not self.projected:
             object.__setattr__(self, "_cosines", _Cosines(self.projected))
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
+        if getattr(self, name) is None:
+            return
         array = finite(name, getattr(self, name))
         if array.shape != shape or 0 in shape:
             raise ValueError(f"`{name}` must have shape {list(shape)} on a grid of {self.grid}, got {array.shape}")
@@ -83,6 +114,19 @@ class VisualTokens:
 
     def __len__(self) -> int:
         return self.grid[0] * self.grid[1]
+
+    def evidence(self, name: str) -> FloatArray:
+        """The field `name`, which must be there: a pruner has it once it is in its `needs`.
+
+        Raises
+        ------
+        ValueError
+            If these tokens were made without it.
+        """
+        array: FloatArray | None = getattr(self, name)
+        if array is None:
+            raise ValueError(f"these tokens have no `{name}`: put it into the `needs` of the pruner")
+        return array
 
     @property
     def similarity(self) -> Float64Array:
@@ -100,6 +144,20 @@ class VisualTokens:
     def with_needed(self, needed: npt.ArrayLike) -> VisualTokens:
         """The same tokens with the ground truth of a question."""
         return replace(self, needed=np.asarray(needed))
+
+
+def joined(tiles: Sequence[VisualTokens]) -> VisualTokens:
+    """The tiles of one image as one picture in a single row; a map of attention holds 0 between tiles."""
+    first = tiles[0]
+    fields: dict[str, Any] = {}
+    for name in ("features", "projected", "cls", "keys", "first_cls", "last_cls", "last_keys"):
+        if getattr(first, name) is not None:
+            fields[name] = np.concatenate([getattr(tile, name) for tile in tiles])
+    if first.attention_map is not None:
+        fields["attention_map"] = block_diag(*(tile.attention_map for tile in tiles)).astype(np.float32)
+    return replace(
+        first, at=None, grid=(1, len(fields["projected"])), **fields, key="+".join(tile.key for tile in tiles)
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,8 +48,8 @@ def _selections(subject: Subject, tokens: VisualTokens, *, aware: bool) -> dict[
     return {(p.name, keep): p.select(tokens, keep).tolist() for p in pruners for keep in subject.keeps}
 
 
-def _predictions(accuracy: pd.DataFrame) -> dict[int, dict[tuple[str, int], str]]:
-    found: dict[int, dict[tuple[str, int], str]] = {}
+def _predictions(accuracy: pd.DataFrame) -> dict[int | str, dict[tuple[str, int], str]]:
+    found: dict[int | str, dict[tuple[str, int], str]] = {}
     columns = (accuracy[name].tolist() for name in ("question_id", "pruner", "keep", "prediction"))
     for question, pruner, keep, prediction in zip(*columns, strict=True):
         found.setdefault(question, {})[pruner, keep] = prediction

@@ -52,7 +52,7 @@ def problem_of(tokens: VisualTokens, budget: int, id: str) -> Problem:
         tokens.projected,
         min(budget, len(tokens)),
         signals={
-            "cls": tokens.cls,
+            "cls": tokens.evidence("cls"),
             "attention_map": tokens.attention_map,
             "relevance": relevance(tokens.projected, tokens.text),
             "text": np.asarray(tokens.text).mean(0, keepdims=True),  # the vector that the pruner of the same name uses

@@ -99,7 +99,7 @@ def _problem(vlm: Vlm, tiles: Sequence[Image.Image], sample: Sample, id: str, wi
     features = np.concatenate([tokens.projected for tokens in encoded]).astype(np.float16).astype(np.float32)
     queries = words.astype(np.float16).astype(np.float32)
     signals = {
-        "cls": np.concatenate([tokens.cls for tokens in encoded]),
+        "cls": np.concatenate([tokens.evidence("cls") for tokens in encoded]),
         "relevance": relevance(features, queries).astype(np.float32),
     }
     if with_map:

@@ -74,9 +74,8 @@ def drop_by_hand(vlm, sample, question, keep):
 @torch.no_grad()
 def test_fastv_equals_cutting_tokens_out(vlm):
     sample = next(iter(MiniVqa("validation")))
-    laid_out, first, prompt = fastv._laid_out(vlm, sample)
-    keeps = (32, 8)
-    for keep, batched in zip(keeps, fastv._all_right(vlm, *laid_out, first, prompt, keeps), strict=True):
+    for keep in (32, 8):
+        batched = fastv.all_right(vlm, sample, keep)
         vlm.model.model.language_model.set_attn_implementation("eager")
         cut = [drop_by_hand(vlm, sample, question, keep) for question in sample.questions]
         vlm.model.model.language_model.set_attn_implementation("sdpa")

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
 from solvers.names import nearest
 
+from .local_files import decode_picture
 from .task import AbstractTask, Question, Sample
 
 SPLITS = ("test", "validation")
@@ -128,7 +128,7 @@ class MiniVqa(AbstractTask):
             questions = self._table.take(rows).select(COLUMNS[2:]).to_pylist()
             yield Sample(
                 image_id,
-                _decode(picture, f"image {image_id} of {self.file}"),
+                decode_picture(picture, f"image {image_id} of {self.file}"),
                 tuple(Question(**{**row, "needed": np.array(row["needed"], dtype=np.int64)}) for row in questions),
             )
 
@@ -174,10 +174,3 @@ def _data_folder() -> Path:
     """The repository's data folder; in an installed wheel it lies beside the packages under a name of its own."""
     root = Path(__file__).resolve().parents[3]
     return root / "data" if (root / "data" / "mini_vqa").is_dir() else root / "prunescope_data"
-
-
-def _decode(data: bytes, what: str) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{what} is not a readable picture: {error}") from error

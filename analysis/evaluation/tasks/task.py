@@ -12,6 +12,8 @@ from PIL import Image
 
 from ..scoring import exact_match
 
+Mark = bool | float | str
+
 
 @dataclass(frozen=True, eq=False)
 class Question:
@@ -20,30 +22,36 @@ class Question:
     Attributes
     ----------
     question_id
-        Unique within the task.
+        Unique within the task; integers or texts, the same for all questions.
     question
         The words as they are put to the model, without the prompt around them.
     answer
-        The reference answer.
+        The reference answer; where people disagree, the one that stands for them in the results.
     task
         The sub-task whose accuracy this question counts towards, for example "count".
     needed
         Ascending raster indices of the visual tokens without which the answer cannot be known; empty where the task
         states none or where the answer is an absence.
+    answers
+        What each of several people answered, where the scorer asks them all; empty elsewhere.
+    options
+        Texts of the options A, B, ... of a multiple-choice question; empty elsewhere.
     """
 
-    question_id: int
+    question_id: int | str
     question: str
     answer: str
     task: str
     needed: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    answers: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One image with all its questions."""
 
-    image_id: int
+    image_id: int | str
     image: Image.Image
     questions: tuple[Question, ...]
 
@@ -57,6 +65,11 @@ class AbstractTask(abc.ABC):
     name: ClassVar[str]
     needed_grid: ClassVar[tuple[int, int] | None] = None
     """Rows and columns of visual tokens in which `Question.needed` counts; None: those of any model."""
+
+    @property
+    def label(self) -> str:
+        """Name of the data and of the rule they are scored by; results under another label are not mixed with these."""
+        return self.name
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -78,3 +91,7 @@ class AbstractTask(abc.ABC):
     def correct(self, question: Question, prediction: str) -> bool:
         """Whether `prediction` answers `question`; by default `scoring.exact_match`."""
         return exact_match(prediction, question.answer)
+
+    def marks(self, question: Question, prediction: str) -> dict[str, Mark]:
+        """The columns that scoring adds to a row of results: `correct`, where an answer is right or wrong."""
+        return {"correct": self.correct(question, prediction)}

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
+import numpy.typing as npt
+
 from solvers.names import nearest
 
 from ..pruner import AbstractPruner
-from .attention import FasterVLM, FoPruRank, FoPruRows, VisPruner
+from .attention import FasterVLM, FoPruRank, FoPruRows, HiRED, HoloV, VisPruner
 from .baselines import Oracle, Random, UniformGrid
+from .coverage import EADP, SCOPE, MMTok, OTPrune
 from .features import CDPruner, DivPrune, GreedyPrune
+from .inside import Dart, FastV, Feather, GreedyPruneInside, PyramidDrop, SparseVLM, SparseVLMPlus
+from .merging import TRIM, Pooling, PruMerge, VisionZip
+from .own import OwnRule, own_rule
 from .solver import SolverPruner
+from .tome import ToMe
 
 __all__ = [
+    "EADP",
     "PRUNERS",
+    "SCOPE",
+    "TRIM",
     "AbstractPruner",
     "CDPruner",
+    "Dart",
     "DivPrune",
+    "FastV",
     "FasterVLM",
+    "Feather",
     "FoPruRank",
     "FoPruRows",
     "GreedyPrune",
+    "GreedyPruneInside",
+    "HiRED",
+    "HoloV",
+    "MMTok",
+    "OTPrune",
     "Oracle",
+    "OwnRule",
+    "Pooling",
+    "PruMerge",
+    "PyramidDrop",
     "Random",
     "SolverPruner",
+    "SparseVLM",
+    "SparseVLMPlus",
+    "ToMe",
     "UniformGrid",
     "VisPruner",
+    "VisionZip",
     "as_pruner",
+    "own_rule",
     "pruner",
 ]
 
@@ -36,6 +66,25 @@ PRUNERS: tuple[AbstractPruner, ...] = (
     GreedyPrune(),
     DivPrune(),
     CDPruner(),
+    SCOPE(),
+    MMTok(),
+    OTPrune(),
+    EADP(),
+    HoloV(),
+    HiRED(),
+    VisionZip(),
+    PruMerge(),
+    PruMerge(plus=True),
+    TRIM(),
+    Pooling(),
+    ToMe(),
+    FastV(),
+    PyramidDrop(),
+    SparseVLM(),
+    SparseVLMPlus(),
+    Dart(),
+    Feather(),
+    GreedyPruneInside(),
     SolverPruner(),
     Random(),
     UniformGrid(),
@@ -60,8 +109,8 @@ def pruner(name: str) -> AbstractPruner:
     return by_name[nearest(name, by_name, "pruner")]
 
 
-def as_pruner(entry: AbstractPruner | str) -> AbstractPruner:
-    """`entry` itself, or the pruner of that name.
+def as_pruner(entry: AbstractPruner | Callable[..., npt.ArrayLike] | str) -> AbstractPruner:
+    """`entry` itself, the pruner of that name, or a function as a pruner: see `own_rule`.
 
     Raises
     ------
@@ -72,6 +121,8 @@ def as_pruner(entry: AbstractPruner | str) -> AbstractPruner:
     """
     if isinstance(entry, str):
         return pruner(entry)
+    if inspect.isroutine(entry):
+        return own_rule(entry)
     if not isinstance(entry, AbstractPruner):
         hint = f": write {entry.__name__}()" if isinstance(entry, type) else ""
         raise TypeError(f"`pruner` must be a pruner or its name, got {entry!r}{hint}")

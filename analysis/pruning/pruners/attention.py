@@ -1,11 +1,10 @@
-"""Pruners that follow the vision encoder's own attention: VisPruner, FasterVLM and FoPru."""
+"""Pruners that follow the vision encoder's own attention: VisPruner, FasterVLM, FoPru, HoloV and HiRED."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
 
 from solvers import rules
 from solvers.arrays import IntArray
@@ -33,7 +32,7 @@ class VisPruner(AbstractPruner):
     cite: ClassVar[str] = rules.rule("vispruner").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        return rules.vispruner(tokens.features, tokens.cls, keep, self.important_ratio)
+        return rules.vispruner(tokens.features, tokens.evidence("cls"), keep, self.important_ratio)
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class FasterVLM(AbstractPruner):
     cite: ClassVar[str] = rules.rule("fastervlm").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        return rules.fastervlm(tokens.cls, keep)
+        return rules.fastervlm(tokens.evidence("cls"), keep)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class FoPruRank(AbstractPruner):
     cite: ClassVar[str] = rules.rule("fopru_rank").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        return rules.fopru_rank(np.asarray(tokens.attention_map), keep)
+        return rules.fopru_rank(tokens.evidence("attention_map"), keep)
 
 
 @dataclass(frozen=True)
@@ -82,4 +81,62 @@ class FoPruRows(AbstractPruner):
     cite: ClassVar[str] = rules.rule("fopru_rows").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        return rules.fopru_rows(np.asarray(tokens.attention_map), keep, tokens.grid, rounding=self.rounding)
+        return rules.fopru_rows(tokens.evidence("attention_map"), keep, tokens.grid, rounding=self.rounding)
+
+
+@dataclass(frozen=True)
+class HoloV(AbstractPruner):
+    """Tokens by attention within stretches of the image, each with a budget by how much is to be seen there.
+
+    Parameters
+    ----------
+    chunks
+        Stretches of the raster order; 16 as in the reference.
+    """
+
+    chunks: int = 16
+    name: ClassVar[str] = "holov"
+    needs: ClassVar[frozenset[str]] = frozenset({"projected", "cls"})
+    cite: ClassVar[str] = rules.rule("holov").citation
+
+    def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
+        return rules.holov(tokens.projected, tokens.evidence("cls"), keep, min(self.chunks, len(tokens)))
+
+
+@dataclass(frozen=True)
+class HiRED(AbstractPruner):
+    """Tokens by attention, with a budget per tile by where the CLS token of the whole image looks in the first block.
+
+    Where the tiles of an image are no whole image with crops that cover it in a grid, they share the budget evenly.
+
+    Parameters
+    ----------
+    alpha
+        Share of the whole image in the budget, in [0, 1].
+    areas
+        Which tokens of the whole image lie in a crop: "squares", or "runs" as the reference computes it.
+    """
+
+    alpha: float = 0.5
+    areas: str = "squares"
+    name: ClassVar[str] = "hired"
+    needs: ClassVar[frozenset[str]] = frozenset({"cls", "first_cls", "grid"})
+    cite: ClassVar[str] = rules.rule("hired").citation
+
+    def quotas(self, tiles: Sequence[VisualTokens], keep: int) -> list[int]:
+        """As the method has it: see `solvers.rules.hired_quotas`."""
+        whole, crops = tiles[0], {tile.at: tile for tile in tiles[1:] if tile.at is not None}
+        if whole.at is not None or not crops or len(crops) != len(tiles) - 1:
+            return super().quotas(tiles, keep)
+        rows, columns = (1 + max(at[axis] for at in crops if at is not None) for axis in (0, 1))
+        # Crops that unpadding has cut away entirely hold nothing.
+        cells = [crops.get((row, column)) for row in range(rows) for column in range(columns)]
+        sizes = [len(whole), *(0 if cell is None else len(cell) for cell in cells)]
+        shares = rules.hired_quotas(
+            whole.evidence("first_cls"), whole.grid, (rows, columns), keep, self.alpha, sizes=sizes, areas=self.areas
+        ).tolist()
+        by_place = {(number // columns, number % columns): share for number, share in enumerate(shares[1:])}
+        return [shares[0], *(by_place[tile.at] for tile in tiles[1:] if tile.at is not None)]
+
+    def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
+        return rules.hired(tokens.evidence("cls"), keep)

@@ -18,6 +18,7 @@ from ..tokens import VisualTokens
 class Random(AbstractPruner):
     """Tokens drawn uniformly without replacement: the same for the same image and seed, nested in the budget."""
 
+    position_ids: ClassVar[str] = "keep"
     name: ClassVar[str] = "random"
     needs: ClassVar[frozenset[str]] = frozenset({"grid"})
     cite: ClassVar[str] = "baseline: chance"
@@ -31,6 +32,7 @@ class Random(AbstractPruner):
 class UniformGrid(AbstractPruner):
     """Tokens spread evenly over the image."""
 
+    position_ids: ClassVar[str] = "keep"
     name: ClassVar[str] = "uniform_grid"
     needs: ClassVar[frozenset[str]] = frozenset({"grid"})
     cite: ClassVar[str] = "baseline: even grid"
@@ -49,6 +51,7 @@ class Oracle(AbstractPruner):
     it starts there too.
     """
 
+    position_ids: ClassVar[str] = "keep"
     name: ClassVar[str] = "oracle"
     needs: ClassVar[frozenset[str]] = frozenset({"projected", "cls", "needed"})
     cite: ClassVar[str] = "baseline: ground truth of the benchmark"
@@ -63,7 +66,7 @@ class Oracle(AbstractPruner):
 
 def _farthest_first(tokens: VisualTokens, chosen: list[int], candidates: IntArray, keep: int) -> IntArray:
     """`chosen` and the candidates farthest from what is chosen, one by one, ascending [keep]; ties to the lowest."""
-    kept = chosen or [int(candidates[np.argmax(tokens.cls[candidates])])]
+    kept = chosen or [int(candidates[np.argmax(tokens.evidence("cls")[candidates])])]
     similarity = tokens.similarity
     closest = similarity[kept].max(0)
     closest[np.setdiff1d(np.arange(len(tokens)), candidates)] = np.inf

@@ -33,7 +33,7 @@ class GreedyPrune(AbstractPruner):
     Deviation: the published method is described as working in a shallow layer of the language model, on a
     representation that was not found. Before the language model the last word does not yet know the question, so the
     mean of the question's word embeddings is the text vector and the projected features are the tokens (a third-party
-    variant does the same).
+    variant does the same). That survivors keep their position ids is a reading too.
 
     Parameters
     ----------
@@ -45,6 +45,7 @@ class GreedyPrune(AbstractPruner):
 
     threshold: float = 0.9
     when_exhausted: str = "fill"
+    position_ids: ClassVar[str] = "keep"
     name: ClassVar[str] = "greedyprune"
     needs: ClassVar[frozenset[str]] = frozenset({"projected", "text"})
     cite: ClassVar[str] = rules.rule("greedyprune").citation

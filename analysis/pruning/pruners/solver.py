@@ -48,6 +48,7 @@ class SolverPruner(AbstractPruner):
     signal: str | None = None
     space: str = "projected"
     time_limit: float | None = None
+    position_ids: ClassVar[str] = "keep"
     cite: ClassVar[str] = "baseline: combinatorial optimisation"
 
     def __post_init__(self) -> None:

@@ -79,7 +79,7 @@ def test_hiding_equals_removing_before_that_layer(
 def test_layer_zero_equals_pruning_with_left_padding_and_cache(causes_vlm: Vlm, prompts: BatchFeature) -> None:
     kept = [0, 5, 7, 12]
     options = {"max_new_tokens": 4, "do_sample": False}
-    with prune(causes_vlm, fixed(kept), 4), torch.no_grad():
+    with prune(causes_vlm, fixed(kept), 4, position_ids="keep"), torch.no_grad():
         expected = causes_vlm.model.generate(**prompts, **options)
         logits = causes_vlm.model(**prompts).logits[:, -1]
     with keep_from_layer(causes_vlm, kept, 0), torch.no_grad():

@@ -37,7 +37,7 @@ def test_answers_are_those_of_the_pruned_model(exam: Exam) -> None:
         expected = []
         for sample in exam.samples:
             for question in sample.questions:
-                with prune(exam.vlm, pruner(name), 4, seed=3, needed=[question.needed]):
+                with prune(exam.vlm, pruner(name), 4, position_ids="keep", seed=3, needed=[question.needed]):
                     expected.append(exam.vlm.answer(sample.image, question.question))
         assert rows[rows["score"] == score]["prediction"].tolist() == expected
 

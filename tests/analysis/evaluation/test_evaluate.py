@@ -19,6 +19,7 @@ import torch
 
 from analysis.evaluation import cost, evaluate
 from analysis.evaluation.chunk import Chunk
+from analysis.evaluation.settings import settings_of
 from analysis.evaluation.store import ResultStore
 from analysis.models import Vlm
 from analysis.pruning import AbstractPruner, VisualTokens, prune, pruners
@@ -26,8 +27,8 @@ from solvers.provenance import provenance
 
 ROOT = Path(__file__).parents[3]
 COLUMNS = [
-    *("model", "pruner", "keep", "kept", "position_ids", "seed", "image_id", "question_id", "task", "question"),
-    *("answer", "prediction", "correct", "n_text", "flops", "kv_bytes", "select_ms"),
+    *("model", "pruner", "keep", "kept", "visual_tokens", "tokens_by_layer", "position_ids", "seed", "image_id"),
+    *("question_id", "task", "question", "answer", "prediction", "correct", "n_text", "flops", "kv_bytes", "select_ms"),
 ]
 QUIET: dict[str, Any] = {"max_new_tokens": 3, "progress": False}
 FOUR = (pruners.VisPruner(), pruners.CDPruner(), pruners.Random(), pruners.Oracle())
@@ -332,3 +333,54 @@ def test_a_leftover_of_the_first_write_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".binding.json.123").write_text("{")
     assert "x" not in ResultStore(tmp_path, {"model": "a"})
     assert (tmp_path / "binding.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["visionzip", "prumerge", "trim", "pooling"])
+@pytest.mark.parametrize("policy", ["keep", "compact"])
+def test_merged_tokens_are_answered_as_inside_prune(
+    tiny_vlm: Vlm, toy_task: Callable[..., Any], name: str, policy: str
+) -> None:
+    frame = evaluate(tiny_vlm, toy_task(3), [name, "fastervlm"], (9,), position_ids=policy, **QUIET)
+    expected = []
+    for sample in toy_task(3):
+        asked = [question.question for question in sample.questions]
+        with prune(tiny_vlm, name, 9, position_ids=policy) as log:
+            expected += tiny_vlm.answer([sample.image] * len(asked), asked, 3)
+        assert (log.visual_tokens == 9).all()
+    assert frame.loc[frame["pruner"] == name, "prediction"].tolist() == expected
+    assert set(frame.loc[frame["pruner"] == name, "tokens_by_layer"]) == {"3x9"}
+    assert frame.loc[frame["pruner"] == name, "visual_tokens"].eq(9).all()
+
+
+def test_every_method_has_its_own_position_ids_unless_told_otherwise(
+    tiny_vlm: Vlm, toy_task: Callable[..., Any]
+) -> None:
+    frame = evaluate(tiny_vlm, toy_task(1), ("vispruner", "greedyprune"), (9,), **QUIET)
+    own = frame.groupby("pruner")["position_ids"].unique().map(list).to_dict()
+    assert own == {"none": ["keep"], "vispruner": ["compact"], "greedyprune": ["keep"]}
+
+
+@pytest.mark.parametrize("name", [None, "random", "cdpruner", "oracle"])
+def test_generated_answers_are_the_packed_ones(tiny_vlm: Vlm, toy_task: Callable[..., Any], name: str | None) -> None:
+    task = toy_task(2)
+    stock, *others = settings_of(tiny_vlm, task, [name] if name else [], (9,), (3,), "keep")
+    setting = others[0] if others else stock
+    assert setting.packed
+    both = [Chunk(tiny_vlm, task, list(task), [way], 3).run(way) for way in (setting, replace(setting, packed=False))]
+    same(*both)
+    assert both[1]["select_ms"].isna().all()
+
+
+def test_rules_of_ones_own_are_told_apart_by_their_code(
+    tmp_path: Path, tiny_vlm: Vlm, toy_task: Callable[..., Any]
+) -> None:
+    def version(offset: int) -> Callable[..., Any]:
+        def rule(keep: int) -> np.ndarray:
+            return np.arange(offset, offset + keep)
+
+        return rule
+
+    first = evaluate(tiny_vlm, toy_task(2), version(0), (6,), store=tmp_path, **QUIET)
+    second = evaluate(tiny_vlm, toy_task(2), [version(20)], (6,), store=tmp_path, **QUIET)
+    assert first["pruner"].unique().tolist() == second["pruner"].unique().tolist() == ["none", "rule"]
+    assert first["prediction"].tolist() != second["prediction"].tolist()

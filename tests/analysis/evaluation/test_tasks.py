@@ -95,8 +95,9 @@ def test_refuses_wrong_numbers_and_names(benchmark_file: Callable[..., Path]) ->
         task("minivqa")
 
 
-def test_every_registered_task_is_found_by_its_name() -> None:
-    assert [type(task(kind.name)) for kind in TASKS] == list(TASKS)
+def test_registered_tasks_have_names_of_their_own() -> None:
+    assert len({kind.name for kind in TASKS}) == len(TASKS)
+    assert isinstance(task("mini_vqa"), MiniVqa)
 
 
 @pytest.mark.parametrize(("split", "images", "questions"), [("test", 1000, 12000), ("validation", 50, 500)])
@@ -110,6 +111,14 @@ def test_the_embedded_benchmark(split: str, images: int, questions: int) -> None
     assert all(sample.image.size == (192, 192) for sample in samples)
     assert all((question.needed < 576).all() and (np.diff(question.needed) > 0).all() for question in asked)
     assert all(question.needed.size for question in asked if question.task in ("attribute", "text", "tiny"))
+
+
+def test_the_embedded_benchmark_adds_a_verdict_and_nothing_else(benchmark_file: Callable[..., Path]) -> None:
+    benchmark = MiniVqa(path=benchmark_file())
+    question = next(iter(benchmark)).questions[0]
+    assert benchmark.label == "mini_vqa"
+    assert benchmark.marks(question, "Yes.") == {"correct": True}
+    assert benchmark.marks(question, "") == {"correct": False}
 
 
 def test_knobs_are_those_of_the_file_and_slice_by_question() -> None:

@@ -40,13 +40,17 @@ def oklab(rgb: np.ndarray) -> np.ndarray:
 
 
 def hues() -> list[str]:
-    return [look.color for name, look in palette.PRUNERS.items() if name not in palette.BASELINES]
+    return sorted({look.color for name, look in palette.PRUNERS.items() if name not in palette.BASELINES})
 
 
 @pytest.mark.parametrize("vision", VISION)
 def test_hues_stay_apart(vision: str) -> None:
     seen = [oklab(np.array(VISION[vision]) @ linear(color)) for color in hues()]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 11
+
+
+def test_no_hue_is_added_without_a_search_for_one() -> None:
+    assert len(hues()) == 9
 
 
 def test_hues_show_on_white() -> None:

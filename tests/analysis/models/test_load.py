@@ -83,8 +83,8 @@ def test_damaged_configuration(folder: Path) -> None:
 
 def test_unsupported_family(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "llava_next"}))
-    with pytest.raises(ValueError, match=r"unknown model type 'llava_next'; did you mean 'llava'\?"):
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "lava"}))
+    with pytest.raises(ValueError, match=r"unknown model type 'lava'; did you mean 'llava'\?"):
         load(folder)
 
 

@@ -21,7 +21,7 @@ def test_features_are_the_stock_ones(any_vlm: Vlm, left_padded: BatchFeature) ->
     encoded = encode_images(any_vlm, pixels)
     states = any_vlm.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
     stock = any_vlm.model.get_image_features(pixel_values=pixels).pooler_output
-    assert len(encoded) == 3
+    assert len(encoded) == len(encoded.layouts) == 3
     for row, tokens in enumerate(encoded):
         assert torch.equal(encoded.projected[row], stock[row])
         np.testing.assert_array_equal(tokens.projected, stock[row])
@@ -37,7 +37,7 @@ def test_attention_is_that_of_the_block_whose_output_the_features_are(any_vlm: V
     eager.set_attn_implementation("eager")
     maps = eager.model.vision_tower(pixels, output_attentions=True).attentions[-2].mean(1)
     assert any_vlm.model.config.vision_config._attn_implementation == "sdpa"
-    with_map = encode_images(any_vlm, pixels, {"attention_map"})
+    with_map = encode_images(any_vlm, pixels, {"cls", "attention_map"})
     without = encode_images(any_vlm, pixels, {"cls"})
     for row in range(3):
         np.testing.assert_allclose(with_map[row].cls, maps[row, 0, 1:], atol=2e-5)
@@ -47,9 +47,9 @@ def test_attention_is_that_of_the_block_whose_output_the_features_are(any_vlm: V
 
 def test_batch_equals_singles(any_vlm: Vlm, left_padded: BatchFeature) -> None:
     pixels = left_padded["pixel_values"]
-    together = encode_images(any_vlm, pixels, {"attention_map"})
+    together = encode_images(any_vlm, pixels, {"cls", "attention_map"})
     for row in range(3):
-        alone = encode_images(any_vlm, pixels[row : row + 1], {"attention_map"})[0]
+        alone = encode_images(any_vlm, pixels[row : row + 1], {"cls", "attention_map"})[0]
         assert together[row].key == alone.key
         for name in ("features", "projected", "cls", "attention_map"):
             np.testing.assert_allclose(getattr(together[row], name), getattr(alone, name), atol=5e-5)

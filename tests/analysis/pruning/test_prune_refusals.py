@@ -81,23 +81,13 @@ def test_ground_truth_for_another_number_of_prompts(any_vlm: Vlm, left_padded: B
         any_vlm.model(**left_padded)
 
 
-def test_two_images_in_a_prompt(any_vlm: Vlm, single_prompts: list[BatchFeature]) -> None:
-    ids = single_prompts[0]["input_ids"]
-    n = any_vlm.adapter.tokens(any_vlm.model)
-    twice = torch.cat([ids, ids], 1)
-    pixels = single_prompts[0]["pixel_values"].repeat(2, 1, 1, 1)
-    with (
-        prune(any_vlm, VisPruner(), 5),
-        pytest.raises(ValueError, match=rf"exactly one image of {n} visual tokens, got {2 * n} placeholders"),
-    ):
-        any_vlm.model(input_ids=twice, pixel_values=pixels)
-
-
-def test_batch_with_a_prompt_without_an_image(any_vlm: Vlm, left_padded: BatchFeature) -> None:
+def test_an_image_split_between_prompts(any_vlm: Vlm, left_padded: BatchFeature) -> None:
     ids = left_padded["input_ids"].clone()
-    ids[1, ids[1] == 3] = 9
-    with prune(any_vlm, VisPruner(), 5), pytest.raises(ValueError, match="got 0 placeholders in prompt 1"):
-        any_vlm.model(input_ids=ids, pixel_values=left_padded["pixel_values"][:2])
+    n = any_vlm.adapter.tokens(any_vlm.model)
+    ids[0, (ids[0] == 3).nonzero()[0, 0]], ids[1, -1] = 9, 3
+    text = rf"prompt 0 holds {n - 1} image placeholders, which is no whole number of the images that follow, of {n}"
+    with prune(any_vlm, VisPruner(), 5), pytest.raises(ValueError, match=text):
+        any_vlm.model(input_ids=ids, pixel_values=left_padded["pixel_values"])
 
 
 def test_labels(any_vlm: Vlm, left_padded: BatchFeature) -> None:

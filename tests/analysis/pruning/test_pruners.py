@@ -22,7 +22,8 @@ from analysis.pruning.pruners import (
 from solvers import rules
 
 Make = Callable[..., VisualTokens]
-every_pruner = pytest.mark.parametrize("entry", PRUNERS, ids=lambda entry: entry.name)
+FROM_ARRAYS = [entry for entry in PRUNERS if not (entry.inside or entry.in_encoder)]
+every_pruner = pytest.mark.parametrize("entry", FROM_ARRAYS, ids=lambda entry: entry.name)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -41,6 +42,8 @@ def test_kept_tokens_are_ascending_distinct_and_as_many_as_asked(
     assert 0 <= kept[0] <= kept[-1] < 36
     if entry.name == "fopru_rows":
         assert len(kept) == max(1, round(keep / 6)) * 6
+    elif entry.name == "pooling":
+        assert len(kept) == int(keep**0.5) ** 2  # square, as the image
     else:
         assert len(kept) == keep
     np.testing.assert_array_equal(entry.select(visual_tokens(), keep), kept)
@@ -80,7 +83,14 @@ def test_rules_get_the_arrays_they_are_specified_on(visual_tokens: Make) -> None
     assert tokens.attention_map is not None
     assert tokens.text is not None
     cosine = unit(tokens.projected) @ unit(tokens.text).T
+    words = unit(tokens.text) @ unit(tokens.projected).T
     expected = {
+        "scope": rules.scope(tokens.features, tokens.cls, 12),
+        "mmtok": rules.mmtok(tokens.projected, tokens.text, 12),
+        "otprune": rules.otprune(tokens.projected, 12),
+        "eadp": rules.eadp(tokens.projected, rules.eadp_scores(words.mean(0), words, (6, 6)), 12, normalise=False),
+        "holov": rules.holov(tokens.projected, tokens.cls, 12),
+        "hired": rules.hired(tokens.cls, 12),
         "vispruner": rules.vispruner(tokens.features, tokens.cls, 12, 0.5),
         "fastervlm": rules.fastervlm(tokens.cls, 12),
         "fopru_rank": rules.fopru_rank(tokens.attention_map, 12),
@@ -91,10 +101,8 @@ def test_rules_get_the_arrays_they_are_specified_on(visual_tokens: Make) -> None
     }
     for name, kept in expected.items():
         np.testing.assert_array_equal(pruner(name).select(tokens, 12), kept, err_msg=name)
-    # SCOPE has no entry of its own: as a solver it gets the same evidence.
-    entry = SolverPruner(solvers.PublishedRule("scope"), signal="cls", space="features")
-    np.testing.assert_array_equal(entry.select(tokens, 12), rules.scope(tokens.features, tokens.cls, 12))
-    assert {*expected, "scope"} == {rule.name for rule in rules.RULES}
+    before = {rule.name for rule in rules.RULES if rule.where == "before LM" and rule.gives == "indices"}
+    assert expected.keys() == before | {"greedyprune"}
 
 
 def test_parameters_reach_the_rule(visual_tokens: Make) -> None:
@@ -110,7 +118,7 @@ def test_parameters_reach_the_rule(visual_tokens: Make) -> None:
 def test_question_aware_pruners_follow_the_question(visual_tokens: Make) -> None:
     tokens = visual_tokens()
     other = tokens.asked(visual_tokens(5).text).with_needed([20, 21])
-    for entry in PRUNERS:
+    for entry in FROM_ARRAYS:
         same = np.array_equal(entry.select(tokens, 9), entry.select(other, 9))
         assert same != entry.question_aware, entry.name
 
