@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 CHUNK = 128  # query rows of a map held per head at a time
-ALTERING = ("softcap", "position_bias", "s_aux")  # options that change the softmax beyond scale and mask
+ALTERING = ("position_bias", "s_aux")  # options that change the softmax beyond scale and mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,8 @@ class AttentionCall:
         Factor of the scores.
     causal
         Whether a query sees no later key; a four-dimensional mask says so itself.
+    softcap
+        Bound c that scores s approach as c tanh(s / c), before the mask (Gemma 2); None for none.
     altered
         Names of options that change the weights in ways `rows` does not follow.
     """
@@ -50,6 +52,7 @@ class AttentionCall:
     scaling: float
     causal: bool
     altered: tuple[str, ...] = ()
+    softcap: float | None = None
 
     def rows(self, at: Tensor) -> Tensor:
         """Softmax weights of the queries `at` over all keys, float32 [image, head, row, key]; as `scores`."""
@@ -68,7 +71,7 @@ class AttentionCall:
         Raises
         ------
         ValueError
-            If the attention has a soft cap, sinks, a position bias, a sliding window that the mask does not show, or a
+            If the attention has sinks, a position bias, a sliding window that the mask does not show, or a
             mask that is no tensor; or if the call packs several sequences into one.
         """
         self.refuse_altered()
@@ -79,6 +82,8 @@ class AttentionCall:
         picked = self.query.gather(2, index.expand(-1, heads, -1, width)).float()
         grouped = picked.reshape(images, self.key.shape[1], -1, width)  # heads of one key head lie side by side
         scores = (grouped @ self.key.float().transpose(-1, -2)).reshape(images, heads, -1, keys).mul_(self.scaling)
+        if self.softcap is not None:
+            scores.div_(self.softcap).tanh_().mul_(self.softcap)
         lowest = torch.finfo(scores.dtype).min
         mask = self.mask
         if mask is not None and mask.ndim == 4:
@@ -212,4 +217,5 @@ def _call(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: dic
         scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
         causal=bool(getattr(module, "is_causal", True) if causal is None else causal),
         altered=tuple(altered),
+        softcap=options.get("softcap"),
     )

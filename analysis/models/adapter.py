@@ -135,18 +135,6 @@ class AbstractAdapter(ABC):
         base: Any = model.base_model
         base.get_image_features(**inputs, return_dict=True)
 
-    def encode(self, model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
-        """Features before the projector [image, token, dim], without CLS, as the stock forward computes them."""
-        caught: list[Tensor] = []
-        # The projector's input is what the stock code selected; catching it cannot drift from that code.
-        hook = self.projector(model).register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-        base: Any = model.base_model
-        try:
-            base.get_image_features(pixel_values=pixel_values)
-        finally:
-            hook.remove()
-        return caught[0]
-
     def project(self, model: PreTrainedModel, features: Tensor) -> Tensor:
         """Features [image, token, dim] in the embedding space of the language model [image, token, hidden]."""
         projected: Tensor = self.projector(model)(features)

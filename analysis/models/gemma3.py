@@ -43,9 +43,6 @@ class Gemma3Adapter(PaliGemmaAdapter):
     def features(self, model: PreTrainedModel, caught: Tensor, inputs: Mapping[str, Any]) -> list[Tensor]:
         return self.tokens_of_patches(model, list(caught), inputs)
 
-    def encode(self, model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
-        return torch.stack(self.features(model, super().encode(model, pixel_values), {}))
-
     def project(self, model: PreTrainedModel, features: Tensor) -> Tensor:
         # Patches that all are the average of their square: the projector takes the average again.
         patches = self.patches_of_tokens(model)

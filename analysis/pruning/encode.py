@@ -81,7 +81,7 @@ def encode_images(
     seed
         Seed written into the tokens, for pruners that draw.
     **sizes
-        What else the family's `get_image_features` takes: `image_sizes`, `image_grid_thw`.
+        What else the family's `get_image_features`, or its encoder, takes: `image_sizes`, `image_grid_thw`.
 
     Raises
     ------

@@ -275,7 +275,7 @@ def cache_of(output: Any) -> Cache | None:
 
 
 def _deepstack(options: Options, short: Shortened, kept: Sequence[Kept]) -> Options:
-    """Visual features that Qwen3-VL adds again inside the language model: those of the kept tokens, merged as they are."""
+    """Visual features that Qwen3-VL adds again inside the language model: of the kept tokens, merged as these are."""
     where = options.get("visual_pos_masks")
     if where is None:
         return {}

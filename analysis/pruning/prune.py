@@ -49,6 +49,9 @@ def prune(
     `generate` returns ids with the whole prompt in front, as ever; logits, hidden states and caches have the shortened
     length. A cache filled inside the context cannot be continued outside, nor by another call of `generate`.
 
+    Where visual tokens stand beside the prompt (Mllama), the text keeps its length, only layers that attend to images
+    hold less, and all prompts of a batch need an image. `labels` work there.
+
     Parameters
     ----------
     model
@@ -58,15 +61,18 @@ def prune(
         `VisualTokens` by their names, and `keep`.
     keep
         How many visual tokens of each image stay, in [1, n]; or a share of them in (0, 1), for images that differ in
-        size. All tiles of an image together, newlines not counted. Inside the language model the images of a prompt
+        size. All tiles of an image together, newlines not counted; of each tile where the model itself knows of tiles
+        only (InternVL, Idefics3, SmolVLM, crops of Gemma 3). Inside the language model the images of a prompt
         share the sum of their budgets, newlines are tokens like others, and what the number counts is the pruner's own:
         tokens in the last layers, or the mean over all.
     position_ids
         "keep": every token keeps its id. "compact": ids are consecutive, as if the others had never been there. Which
         one a method uses is part of the method, and the difference is not a detail: None takes the method's own
-        (`pruner.position_ids`). Where a token has several ids (Qwen), compact ones are not defined and None is "keep".
+        (`pruner.position_ids`). Where a token has several ids (Qwen) or none (Mllama), compact ones are not defined and
+        None is "keep".
     separators
-        "drop" or "keep" placeholders that show nothing, such as the newlines of LLaVA-NeXT; see `SeparatorPolicy`.
+        "drop" or "keep" placeholders that show nothing, such as the newlines of LLaVA-NeXT, or the CLS tokens and the
+        padding of Mllama; see `SeparatorPolicy`.
     tiles
         "each": the tiles of an image share the budget and are pruned one by one. "together": as one picture.
     seed

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
-from solvers.arrays import IntArray
+from solvers.arrays import Float64Array, IntArray
 from solvers.names import nearest
 
 from .encode import Encoded
@@ -37,28 +38,33 @@ class Kept:
     merged
         What stands at these places instead of the tokens that were there [place, hidden], or None: the tokens stay.
     weights
-        Of which placeholders the merged tokens are sums, and with which weights [place, placeholder].
+        Of which placeholders the merged tokens are sums, and with which weights: sparse [place, placeholder].
     """
 
     places: IntArray
     merged: Tensor | None = None
-    weights: Tensor | None = None
+    weights: scipy.sparse.csr_array | None = None
 
     def of(self, rows: Tensor) -> Tensor:
         """Other `rows` of the placeholders [placeholder, dim], selected or merged in the same way [place, dim]."""
         if self.weights is None:
             return rows[torch.as_tensor(self.places)]
-        return (self.weights.to(rows.device) @ rows.float()).to(rows.dtype)
+        weights = torch.as_tensor(self.weights.toarray(), dtype=torch.float32, device=rows.device)
+        return (weights @ rows.float()).to(rows.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one picture of an image keeps; `weights` [place, token] count its tokens, which are at `sources`."""
+    """What one picture of an image keeps: `places` among the placeholders, and what is merged there, as in `Kept`."""
 
     places: IntArray
-    sources: IntArray
-    merged: Tensor | None
-    weights: Tensor | None
+    merged: Tensor | None = None
+    weights: tuple[Float64Array, IntArray, IntArray] | None = None
+
+    def over(self, placeholders: int) -> scipy.sparse.csr_array:
+        """The weights as a matrix [place, placeholder]."""
+        alone = (np.ones(len(self.places)), self.places, np.arange(len(self.places) + 1))
+        return scipy.sparse.csr_array(self.weights or alone, shape=(len(self.places), placeholders))
 
 
 @dataclass(frozen=True)
@@ -113,31 +119,32 @@ class Selector:
     ) -> _Part:
         """Kept tokens of one picture, which are at `sources`, and what stands in their place."""
         if not isinstance(self.pruner, AbstractMerger):
-            return _Part(sources[self.pruner.select(tokens, keep)], sources, None, None)
+            return _Part(sources[self.pruner.select(tokens, keep)])
         made = self.pruner.assign(tokens, keep)
         if made.is_selection and not self.reorder:
-            return _Part(sources[made.indices], sources, None, None)
-        weights = torch.as_tensor((made if self.reorder else made.in_index_order()).weights.toarray()).float()
+            return _Part(sources[made.indices])
+        made = made if self.reorder else made.in_index_order()
+        weights = torch.as_tensor(made.weights.toarray()).float()
         if project is None:
             merged = weights.to(features.device) @ torch.tensor(tokens.projected, device=features.device)
         else:
             merged = project((weights.to(features.device) @ features.float()).to(features.dtype)[None])[0]
-        return _Part(sources[made.indices], sources, merged, weights)
+        parts = (made.weights.data, sources[made.weights.indices], made.weights.indptr)
+        return _Part(sources[made.indices], merged, parts)
 
     def _in_place(self, found: Sequence[_Part], separators: IntArray, rows: Tensor) -> Kept:
         """The parts of an image in the order of its placeholders."""
         staying = separators if self.separators == "keep" else separators[:0]
-        places = np.concatenate([*(part.places for part in found), staying])
+        parts = [*found, _Part(staying)]
+        places = np.concatenate([part.places for part in parts])
         order = np.argsort(places)
-        if all(part.merged is None for part in found):
+        if all(part.merged is None for part in parts):
             return Kept(places[order])
-        content, weights, start = rows[torch.as_tensor(places)], torch.eye(len(rows))[torch.as_tensor(places)], 0
-        for part in found:
-            here, start = slice(start, start + len(part.places)), start + len(part.places)
-            if part.merged is not None and part.weights is not None:
-                content[here], weights[here] = part.merged.to(rows), 0
-                weights[here, torch.as_tensor(part.sources)] = part.weights
-        return Kept(places[order], content[torch.as_tensor(order)], weights[torch.as_tensor(order)])
+        content = [
+            rows[torch.as_tensor(part.places)] if part.merged is None else part.merged.to(rows) for part in parts
+        ]
+        weights = scipy.sparse.vstack([part.over(len(rows)) for part in parts], format="csr")
+        return Kept(places[order], torch.cat(content)[torch.as_tensor(order)], weights[order])
 
 
 def of_prompt(parts: Sequence[Kept], sizes: Sequence[int], projected: Sequence[Tensor]) -> Kept:
@@ -149,8 +156,11 @@ def of_prompt(parts: Sequence[Kept], sizes: Sequence[int], projected: Sequence[T
     if all(part.merged is None for part in parts):
         return Kept(places)
     rows = [part.of(own) if part.merged is None else part.merged for part, own in zip(parts, projected, strict=True)]
-    weights = [part.of(torch.eye(size)) for part, size in zip(parts, sizes, strict=True)]
-    return Kept(places, torch.cat(rows), torch.block_diag(*weights))
+    weights = [
+        _Part(part.places).over(size) if part.weights is None else part.weights
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    return Kept(places, torch.cat(rows), scipy.sparse.block_diag(weights, format="csr"))
 
 
 def checked_separators(value: str) -> SeparatorPolicy:

@@ -70,5 +70,6 @@ def accuracy(subject: Subject) -> pd.DataFrame:
         subject.pruners,
         subject.keeps,
         store=subject.work / "accuracy",
+        position_ids="keep",  # the same for all, so that the table compares which tokens are kept and nothing else
         images=min(subject.settings.images, len(subject.task)),
     )

@@ -61,7 +61,7 @@ class NeededAlone(AbstractPruner):
 def measure_needed(vlm: Vlm, task: MiniVqa, images: int) -> pd.DataFrame:
     """A row per task: questions with evidence, their majority prior, and accuracy with all tokens, without the needed
     ones, and with those alone."""
-    rows = evaluate(vlm, task, [WithoutNeeded(), NeededAlone()], keeps=(64,), images=images)
+    rows = evaluate(vlm, task, [WithoutNeeded(), NeededAlone()], keeps=(64,), position_ids="keep", images=images)
     has_evidence = {q.question_id for sample in task for q in sample.questions if q.needed.size}
     rows = rows[rows["question_id"].isin(has_evidence)]
     accuracy = rows.pivot_table(index="task", columns="pruner", values="correct", aggfunc="mean").loc[list(TASKS)]

@@ -184,7 +184,7 @@ class PrefillPass:
         behind = packing.shown & (packing.columns <= batch.last[:, None])
         heard = Heard(
             packing=packing,
-            words=take(batch.words, packing.sources, 1) & packing.shown & ~packing.visual,
+            words=take(batch.words, packing.sources, 1) & packing.shown,
             last=behind.shape[1] - 1 - behind.flip(1).to(torch.int8).argmax(1),
             upcoming=entry,
             previous=self._previous,

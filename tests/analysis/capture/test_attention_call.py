@@ -67,6 +67,16 @@ def test_rows_of_the_map(name: str) -> None:
     torch.testing.assert_close(call.rows(own).double(), each, rtol=1e-5, atol=1e-6)
 
 
+def test_a_soft_cap_bounds_the_scores_before_the_mask() -> None:
+    torch.manual_seed(0)
+    query, key = 4 * torch.randn(2, 1, 2, 5, 8)
+    call = AttentionCall(query, key, None, scaling=1.0, causal=True, softcap=3.0)
+    hidden = torch.ones(5, 5, dtype=torch.bool).triu(1)
+    capped = 3 * ((query.double() @ key.double().transpose(-1, -2)) / 3).tanh()
+    expected = capped.masked_fill(hidden, -torch.inf).softmax(-1)
+    torch.testing.assert_close(call.rows(torch.arange(5)[None]).double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_half_precision_is_computed_in_float32() -> None:
     torch.manual_seed(0)
     query, key = torch.randn(2, 1, 1, 5, 8).bfloat16()
@@ -79,7 +89,6 @@ def test_half_precision_is_computed_in_float32() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"softcap": 30.0}, "softcap"),
         ({"s_aux": torch.zeros(1)}, "s_aux"),
         ({"position_bias": torch.zeros(1)}, "position_bias"),
         ({"sliding_window": 3}, "sliding_window"),

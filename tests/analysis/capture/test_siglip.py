@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from analysis.models import SiglipLlavaAdapter, Vlm, adapter_for
+from analysis.pruning import encode_images
 
 
 def test_parts(siglip_vlm: Vlm) -> None:
@@ -23,7 +24,7 @@ def test_parts(siglip_vlm: Vlm) -> None:
 def test_features_are_all_states_of_the_encoder(siglip_vlm: Vlm, tiny_image) -> None:
     inputs = siglip_vlm.prepare(tiny_image(0), "what color is the circle ?")
     states = siglip_vlm.model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True).hidden_states
-    features = siglip_vlm.adapter.encode(siglip_vlm.model, inputs["pixel_values"])
+    features = torch.stack(encode_images(siglip_vlm, inputs["pixel_values"], ()).features)
     assert features.shape == (1, 16, 32)
     assert torch.equal(features, states[-1])
     assert int((inputs["input_ids"] == siglip_vlm.model.config.image_token_id).sum()) == 16

@@ -11,6 +11,7 @@ from analysis.models import Gemma3Adapter, adapter_for
 from analysis.pruning import prune
 
 from ..pruning.families import FAMILIES, IMAGE, Family
+from .encoded import features_of
 
 FAMILY: Family = next(family for family in FAMILIES if family.name == "gemma3")
 
@@ -35,7 +36,7 @@ def test_features_are_averages_over_the_patches_of_a_token() -> None:
     model, inputs = FAMILY.model(), FAMILY.images([[0, 1]])
     adapter = adapter_for(model)
     patches = model.model.vision_tower(inputs["pixel_values"]).last_hidden_state
-    features = adapter.encode(model, inputs["pixel_values"])
+    features = features_of(model, inputs)
     torch.testing.assert_close(features, averages(patches))
     stock = model.model.get_image_features(**inputs, return_dict=True).pooler_output
     assert stock.abs().max() > 0.01

@@ -11,6 +11,7 @@ from analysis.models import Idefics3Adapter, adapter_for
 from analysis.pruning import prune
 
 from ..pruning.families import FAMILIES, IMAGE, Family
+from .encoded import features_of
 
 BY_NAME = {family.name: family for family in FAMILIES}
 
@@ -37,7 +38,7 @@ def test_features_are_the_patches_of_a_token_side_by_side(family: Family) -> Non
     model, inputs = family.model(), family.images([[0], [1]])
     adapter = adapter_for(model)
     patches = model.model.vision_model(inputs["pixel_values"].flatten(0, 1)).last_hidden_state
-    features = adapter.encode(model, inputs["pixel_values"])
+    features = features_of(model, inputs)
     squares = patches.reshape(2, 3, 2, 3, 2, 32).transpose(2, 3).reshape(2, 9, 4 * 32)
     assert torch.equal(features, squares)
     stock = model.model.get_image_features(**inputs, return_dict=True).pooler_output

@@ -17,6 +17,7 @@ from analysis.models import InternVLAdapter, adapter_for
 from analysis.pruning import prune
 
 from ..pruning.families import FAMILIES, IMAGE, Family
+from .encoded import features_of
 
 FAMILY: Family = next(family for family in FAMILIES if family.name == "internvl")
 
@@ -52,7 +53,7 @@ def test_features_are_the_patches_of_a_token_side_by_side(layer: int, block: int
     model.config.vision_feature_layer = layer
     adapter = adapter_for(model)
     states = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
-    features = adapter.encode(model, pixels)
+    features = features_of(model, {"pixel_values": pixels})
     assert adapter.feature_layer(model) == block
     assert torch.equal(features, squares(states[block + 1][:, 1:]).flatten(2))
     stock = model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output

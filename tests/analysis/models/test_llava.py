@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel
 
 from analysis.models import LlavaAdapter, Vlm, adapter_for
+from analysis.pruning import encode_images
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def test_parts(tiny_vlm: Vlm) -> None:
 def test_features_are_those_of_the_stock_forward(tiny_vlm: Vlm, pixels: torch.Tensor) -> None:
     model, adapter = tiny_vlm.model, tiny_vlm.adapter
     states = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
-    features = adapter.encode(model, pixels)
+    features = torch.stack(encode_images(tiny_vlm, pixels, ()).features)
     assert torch.equal(features, states[-2][:, 1:])
     stock = torch.stack(list(model.get_image_features(pixel_values=pixels).pooler_output))
     assert torch.equal(adapter.project(model, features), stock)
@@ -47,7 +49,7 @@ def test_feature_layer_is_the_block_whose_output_the_features_are(
     outputs: list[torch.Tensor] = []
     for part in tiny_vlm.adapter.vision_layers(model):
         part.register_forward_hook(lambda *call: outputs.append(call[2]))
-    features = tiny_vlm.adapter.encode(model, pixels)
+    features = torch.stack(encode_images(replace(tiny_vlm, model=model), pixels, ()).features)
     assert tiny_vlm.adapter.feature_layer(model) == block
     assert torch.equal(features, outputs[block][:, 1:])
 

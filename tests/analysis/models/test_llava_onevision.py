@@ -109,13 +109,8 @@ def test_prompts_with_cropped_and_whole_images(vlm: Vlm) -> None:
     ids = torch.tensor([[0] * (len(one) - len(several)) + several, one])
     images = {**crops([(0, 1), (2,)]), "batch_num_images": torch.tensor([2, 1])}
     options: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False, "output_logits": True}
-    batch = {
-        "input_ids": ids,
-        "attention_mask": (ids != 0).long(),
-        **images,
-        **options,
-        "return_dict_in_generate": True,
-    }
+    options["return_dict_in_generate"] = True
+    batch = {"input_ids": ids, "attention_mask": (ids != 0).long(), **images, **options}
     stock = vlm.model.generate(**batch)
     with prune(vlm, UniformGrid(), 0.9999):
         whole = vlm.model.generate(**batch)
@@ -126,7 +121,7 @@ def test_prompts_with_cropped_and_whole_images(vlm: Vlm) -> None:
     assert [len(kept) for kept in log.kept] == [10, 5]
     alone = {"input_ids": ids[1:], "attention_mask": torch.ones_like(ids[1:]), **crops([[2]])}
     with prune(vlm, UniformGrid(), 5):
-        single = vlm.model.generate(**alone, **options, return_dict_in_generate=True)
+        single = vlm.model.generate(**alone, **options)
     for a, b in zip(pruned.logits, single.logits, strict=True):
         torch.testing.assert_close(a[1], b[0], atol=1e-4, rtol=1e-4)
 

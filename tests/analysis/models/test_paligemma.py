@@ -10,6 +10,7 @@ from analysis.models import PaliGemmaAdapter, adapter_for
 from analysis.pruning import prune
 
 from ..pruning.families import FAMILIES, IMAGE, Arguments, Family
+from .encoded import features_of
 
 BY_NAME = {family.name: family for family in FAMILIES}
 KINDS = ["paligemma", "paligemma2"]
@@ -31,7 +32,7 @@ def test_parts(name: str) -> None:
 def test_features_are_those_of_the_stock_forward(name: str) -> None:
     model, inputs = BY_NAME[name].model(), BY_NAME[name].images([[0, 1]])
     adapter = adapter_for(model)
-    features = adapter.encode(model, inputs["pixel_values"])
+    features = features_of(model, inputs)
     assert torch.equal(features, model.model.vision_tower(inputs["pixel_values"]).last_hidden_state)
     assert adapter.feature_layer(model) == 3
     stock = model.model.get_image_features(**inputs, return_dict=True).pooler_output

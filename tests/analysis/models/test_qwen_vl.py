@@ -25,7 +25,6 @@ from transformers import (
     Qwen2VLProcessor,
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from analysis.capture import ClsRow, LastRow, MeanReceived, record
 from analysis.models import Qwen2VLAdapter, Qwen3VLAdapter, Qwen25VLAdapter, Vlm, adapter_for, load, wrap
@@ -92,22 +91,28 @@ def heard(module: nn.Module, model: PreTrainedModel, images: dict[str, Tensor]) 
 def patches_of_tokens(model: PreTrainedModel, images: dict[str, Tensor]) -> list[list[list[int]]]:
     """Per picture and token, row-major, the places of its four patches in the encoder's sequence.
 
-    From what the stock code says of the place of each patch in the picture, and, for Qwen2.5-VL, in its windows.
+    Pixels come square by square of 2 x 2 patches; blocks see them in the order in which the stock model then puts them.
     """
-    grids, vision = images["image_grid_thw"], model.config.vision_config
-    at = get_vision_position_ids(grids, 2)
-    if model.config.model_type == "qwen2_5_vl":
-        window_index, _ = get_vision_window_index(grids, 2, vision.window_size, vision.patch_size)
-        at = at.reshape(-1, 4, 2)[window_index].reshape(-1, 2)
-    owner = torch.arange(len(grids)).repeat_interleave(grids.prod(1))
-    return [
-        [
-            ((owner == picture) & (at[:, 0] // 2 == row) & (at[:, 1] // 2 == column)).nonzero()[:, 0].tolist()
-            for row in range(int(rows) // 2)
-            for column in range(int(columns) // 2)
+    order, start, found = stock_order(model, images), 0, []
+    for _, rows, columns in images["image_grid_thw"].tolist():
+        square, inner = np.divmod(np.arange(rows * columns), 4)
+        row, column = 2 * (square // (columns // 2)) + inner // 2, 2 * (square % (columns // 2)) + inner % 2
+        tokens = [
+            [np.flatnonzero((row // 2 == r) & (column // 2 == c)) for c in range(columns // 2)]
+            for r in range(rows // 2)
         ]
-        for picture, (_, rows, columns) in enumerate(grids)
-    ]
+        found.append([[order.index(start + patch) for patch in token] for line in tokens for token in line])
+        start += rows * columns
+    return found
+
+
+def stock_order(model: PreTrainedModel, images: dict[str, Tensor]) -> list[int]:
+    """Which patch stands where when the first block of the encoder gets them: matched by content."""
+    tower: Any = adapter_for(model).vision_tower(model)
+    if model.config.model_type != "qwen2_5_vl":
+        return list(range(len(images["pixel_values"])))
+    before, after = tower.patch_embed(images["pixel_values"]), heard(tower.blocks[0], model, images)["hidden_states"]
+    return [int((before == state).all(1).nonzero()) for state in after]
 
 
 def attention_by_hand(

@@ -41,7 +41,12 @@ def by_hand() -> Callable[..., torch.Tensor]:
 
     @torch.no_grad()
     def run(
-        vlm: Vlm, inputs: BatchFeature, kept: list[int], policy: str, extra: list[int] | None = None
+        vlm: Vlm,
+        inputs: BatchFeature,
+        kept: list[int],
+        policy: str,
+        extra: list[int] | None = None,
+        visual: torch.Tensor | None = None,
     ) -> torch.Tensor:
         base: Any = vlm.model.model
         ids = inputs["input_ids"][0].tolist()
@@ -49,7 +54,8 @@ def by_hand() -> Callable[..., torch.Tensor]:
         projected = base.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output[0]
         before, after = torch.tensor(ids[:start]), torch.tensor(ids[start + n :] + (extra or []))
         embed = base.language_model.embed_tokens
-        embeds = torch.cat([embed(before), projected[kept], embed(after)])[None]
+        shown = projected[kept] if visual is None else visual
+        embeds = torch.cat([embed(before), shown, embed(after)])[None]
         if policy == "keep":
             positions = [*range(start), *(start + token for token in kept), *range(start + n, start + n + len(after))]
         else:

@@ -13,6 +13,7 @@ from transformers import BatchFeature
 
 from analysis.models import Vlm
 from analysis.pruning import PRUNERS, AbstractPruner, VisualTokens, encode_images, inputs, prune
+from analysis.pruning.merger import AbstractMerger
 from analysis.pruning.pruners import FasterVLM, Oracle, Random, VisPruner
 
 ByHand = Callable[..., torch.Tensor]
@@ -62,7 +63,9 @@ def test_keeping_all_is_the_stock_computation_to_the_bit(any_vlm: Vlm, left_padd
 
 @torch.no_grad()
 @policies
-@pytest.mark.parametrize("entry", [entry for entry in PRUNERS if not entry.inside], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", [entry for entry in PRUNERS if not (entry.inside or entry.merges)], ids=lambda entry: entry.name
+)
 def test_forward_equals_the_run_by_hand(
     any_vlm: Vlm, single_prompts: list[BatchFeature], by_hand: ByHand, entry: AbstractPruner, policy: str
 ) -> None:
@@ -74,6 +77,28 @@ def test_forward_equals_the_run_by_hand(
     n = any_vlm.adapter.tokens(any_vlm.model)
     assert logits.shape[0] == single["input_ids"].shape[1] - n + len(kept)
     assert torch.equal(logits, expected)
+
+
+@torch.no_grad()
+@policies
+@pytest.mark.parametrize(
+    "entry", [entry for entry in PRUNERS if isinstance(entry, AbstractMerger)], ids=lambda entry: entry.name
+)
+def test_merged_forward_equals_the_run_by_hand(
+    any_vlm: Vlm, single_prompts: list[BatchFeature], by_hand: ByHand, entry: AbstractMerger, policy: str
+) -> None:
+    single, base = single_prompts[1], any_vlm.model.model
+    (tokens,) = encode_images(any_vlm, single["pixel_values"], entry.needs)
+    words = inputs.question_mask(single["input_ids"], 3)
+    asked = tokens.asked(any_vlm.adapter.embedding(any_vlm.model)(single["input_ids"][words]).numpy())
+    made = entry.assign(asked, 9)
+    made = made if policy == "compact" else made.in_index_order()
+    merged = base.multi_modal_projector(torch.tensor(made.weights.toarray() @ tokens.features, dtype=torch.float32))
+    with prune(any_vlm, entry, 9, position_ids=policy) as log:
+        logits = any_vlm.model(**single).logits[0]
+    assert log.kept[0].tolist() == made.indices.tolist()
+    expected = by_hand(any_vlm, single, made.indices.tolist(), policy, visual=merged)
+    torch.testing.assert_close(logits, expected, atol=2e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -104,6 +104,9 @@ def test_merged_tokens_stand_at_the_anchors_or_in_the_order_of_the_rule(anyres: 
     torch.testing.assert_close(kept.merged[:2, 0], torch.stack(own if reorder else own[::-1]))
     crop = anyres.features[1][:, 0]
     torch.testing.assert_close(kept.merged[2, 0], 10 * (crop[0] + 2 * crop[1]))
+    other = torch.arange(14.0)[:, None] ** 2
+    sums = [1 + 2 * 4, 0 + 2 * 1, 16 + 2 * 25, 36 + 2 * 49]
+    assert kept.of(other)[:, 0].tolist() == [*(sums[:2] if reorder else sums[1::-1]), *sums[2:]]
 
 
 def test_without_a_projector_of_tokens_merging_happens_behind_it(anyres: Encoded) -> None:
@@ -121,6 +124,7 @@ def test_images_of_a_prompt_are_counted_on() -> None:
     mixed = of_prompt([Kept(np.array([0, 2])), Kept(np.array([1]), torch.full((1, 2), 5.0))], [3, 4], rows)
     assert mixed.merged is not None
     assert mixed.merged[:, 0].tolist() == [0.0, 0.0, 5.0]
+    assert mixed.of(torch.arange(7.0)[:, None])[:, 0].tolist() == [0.0, 2.0, 4.0]
     assert of_prompt([], [], []).places.size == 0
 
 

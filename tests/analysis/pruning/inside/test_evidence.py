@@ -170,6 +170,28 @@ def test_a_padded_batch_shows_what_its_prompts_show_alone(seen: Any) -> None:
 
 
 @torch.no_grad()
+def test_prompts_that_end_with_an_image(seen: Any) -> None:
+    family = FAMILIES[0]
+    own = torch.tensor([[1, 17, 18, *[IMAGE] * family.tokens(2)]])
+    text = family.batch(1)["input_ids"]  # longer than the other once that is shortened
+    ids = torch.cat([own, torch.nn.functional.pad(text, (own.shape[1] - text.shape[1], 0))])
+    pixels = family.batch(2)["pixel_values"]
+    batch = {"input_ids": ids, "attention_mask": (ids != 0).long(), "pixel_values": pixels}
+    with prune(family.model(), Noting(frozenset({"attention", "text_hidden"}), layers=(1, 3)), 2):
+        family.model()(**batch)
+        together = list(seen)
+        seen.clear()
+        family.model()(input_ids=own, pixel_values=pixels)
+    assert [(entry[0], entry[1].words) for entry in together] == [
+        (1, 3),
+        (3, 3),
+    ]  # the words ahead of the image stand in for those behind it
+    for (_, _, arrays), (_, _, expected) in zip(together, seen, strict=True):
+        for name in ("attention", "text_hidden"):
+            np.testing.assert_allclose(arrays[name], expected[name], err_msg=name, atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
 def test_only_what_is_needed_is_computed(seen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     family = FAMILIES[0]
     calls: list[str] = []

@@ -348,6 +348,25 @@ def test_after_an_exception_everything_goes_on(family: Family) -> None:
     assert all(torch.equal(a, b) for a, b in zip(again.logits, stock.logits, strict=True))
 
 
+@torch.no_grad()
+def test_a_layer_that_fails_while_it_is_listened_to() -> None:
+    model, batch = LLAVA.model(), LLAVA.batch(2)
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("inside the layer")
+
+    hook = adapter_for(model).text_layers(model)[1].mlp.register_forward_pre_hook(fail)
+    try:
+        with (
+            left_as_it_was(model),
+            pytest.raises(ZeroDivisionError, match="inside the layer"),
+            prune(model, "fastv", 3),
+        ):
+            model(**batch)
+    finally:
+        hook.remove()
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
