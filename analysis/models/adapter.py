@@ -22,6 +22,10 @@ class AbstractAdapter(ABC):
 
     model_types: ClassVar[tuple[str, ...]]
     """Values of `config.model_type` that belong to the family."""
+    decoder: ClassVar[str] = "language_model"
+    encoder: ClassVar[str] = "vision_tower"
+    connector: ClassVar[str] = "multi_modal_projector"
+    """Where in the base model the language model, the vision encoder and the projector are."""
     has_cls: ClassVar[bool]
     """Whether the vision encoder puts a CLS token before the patches. Without one, what each visual token receives on
     average from the others stands for its row: `analysis.capture.vision_reducer`."""
@@ -39,17 +43,22 @@ class AbstractAdapter(ABC):
     unrecorded: ClassVar[str | None] = None
     """Why `analysis.record` cannot tell the attention of the vision encoder by visual token, or None if it can."""
 
+    def _base(self, model: PreTrainedModel) -> Any:
+        return model.base_model
+
     @abstractmethod
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         """Why a checkpoint of the family with this configuration (as a dict) cannot be handled, or None if it can."""
 
-    @abstractmethod
     def language_model(self, model: PreTrainedModel) -> PreTrainedModel:
         """The decoder without its head: what receives the merged embeddings."""
+        part: Any = self._base(model).get_submodule(self.decoder)
+        return part
 
-    @abstractmethod
     def vision_tower(self, model: PreTrainedModel) -> PreTrainedModel:
         """The vision encoder: what receives the pixels."""
+        part: Any = self._base(model).get_submodule(self.encoder)
+        return part
 
     @abstractmethod
     def vision_layers(self, model: PreTrainedModel) -> nn.ModuleList:
@@ -60,17 +69,19 @@ class AbstractAdapter(ABC):
         part: nn.Module = layer.self_attn  # type: ignore[assignment]
         return part
 
-    @abstractmethod
     def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
-        """Blocks of the language model, first to last; each has a `self_attn`."""
+        """Blocks of the language model, first to last; each has a `self_attn`, but for those that attend to images."""
+        layers: Any = self.language_model(model).layers
+        return layers
 
-    @abstractmethod
     def projector(self, model: PreTrainedModel) -> nn.Module:
         """Maps encoder features to the embedding space of the language model."""
+        part: nn.Module = self._base(model).get_submodule(self.connector)
+        return part
 
-    @abstractmethod
     def image_token_id(self, model: PreTrainedModel) -> int:
         """Id of the placeholder that stands for one visual token."""
+        return int(model.config.image_token_id)
 
     @abstractmethod
     def grid(self, model: PreTrainedModel) -> tuple[int, int]:

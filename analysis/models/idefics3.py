@@ -26,37 +26,18 @@ class Idefics3Adapter(AbstractAdapter):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("idefics3", "smolvlm")
+    decoder: ClassVar[str] = "text_model"
+    encoder: ClassVar[str] = "vision_model"
+    connector: ClassVar[str] = "connector.modality_projection"
     has_cls: ClassVar[bool] = False
     unrecorded: ClassVar[str | None] = "several of its patches make a token"
 
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         return None
 
-    def _base(self, model: PreTrainedModel) -> Any:
-        return model.base_model
-
-    def language_model(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).text_model
-        return part
-
-    def vision_tower(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).vision_model
-        return part
-
     def vision_layers(self, model: PreTrainedModel) -> nn.ModuleList:
         layers: nn.ModuleList = self._base(model).vision_model.encoder.layers
         return layers
-
-    def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
-        layers: nn.ModuleList = self._base(model).text_model.layers
-        return layers
-
-    def projector(self, model: PreTrainedModel) -> nn.Module:
-        part: nn.Module = self._base(model).connector.modality_projection
-        return part
-
-    def image_token_id(self, model: PreTrainedModel) -> int:
-        return int(model.config.image_token_id)
 
     def grid(self, model: PreTrainedModel) -> tuple[int, int]:
         side = self._side(model) // int(model.config.scale_factor)

@@ -34,33 +34,11 @@ class LlavaAdapter(AbstractAdapter):
             return f"`vision_feature_layer` must be one layer, got {layer!r}"
         return None
 
-    def _base(self, model: PreTrainedModel) -> Any:
-        return model.base_model
-
-    def language_model(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).language_model
-        return part
-
-    def vision_tower(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).vision_tower
-        return part
-
     def vision_layers(self, model: PreTrainedModel) -> nn.ModuleList:
         tower: Any = self.vision_tower(model)
         # Older releases of the library wrap the encoder once more.
         layers: nn.ModuleList = getattr(tower, "vision_model", tower).encoder.layers
         return layers
-
-    def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
-        layers: nn.ModuleList = self._base(model).language_model.layers
-        return layers
-
-    def projector(self, model: PreTrainedModel) -> nn.Module:
-        part: nn.Module = self._base(model).multi_modal_projector
-        return part
-
-    def image_token_id(self, model: PreTrainedModel) -> int:
-        return int(model.config.image_token_id)
 
     def grid(self, model: PreTrainedModel) -> tuple[int, int]:
         vision = model.config.vision_config

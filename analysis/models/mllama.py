@@ -23,6 +23,7 @@ class MllamaAdapter(AbstractAdapter):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("mllama",)
+    encoder: ClassVar[str] = "vision_model"
     # One in front of each tile, which attends to all tiles of its image: there is no row of one CLS token.
     has_cls: ClassVar[bool] = False
     fixed_grid: ClassVar[bool] = False
@@ -33,29 +34,9 @@ class MllamaAdapter(AbstractAdapter):
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         return None
 
-    def _base(self, model: PreTrainedModel) -> Any:
-        return model.base_model
-
-    def language_model(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).language_model
-        return part
-
-    def vision_tower(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).vision_model
-        return part
-
     def vision_layers(self, model: PreTrainedModel) -> nn.ModuleList:
         tower = self._base(model).vision_model
         return nn.ModuleList([*tower.transformer.layers, *tower.global_transformer.layers])
-
-    def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
-        """Blocks of the language model; those that attend to the image have a `cross_attn` and no `self_attn`."""
-        layers: nn.ModuleList = self._base(model).language_model.layers
-        return layers
-
-    def projector(self, model: PreTrainedModel) -> nn.Module:
-        part: nn.Module = self._base(model).multi_modal_projector
-        return part
 
     def image_token_id(self, model: PreTrainedModel) -> int:
         """Id of the word that stands for an image in the prompt."""

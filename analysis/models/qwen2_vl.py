@@ -24,6 +24,8 @@ class Qwen2VLAdapter(AbstractAdapter):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl",)
+    encoder: ClassVar[str] = "visual"
+    connector: ClassVar[str] = "visual.merger"
     has_cls: ClassVar[bool] = False
     fixed_grid: ClassVar[bool] = False
     projects_tokens: ClassVar[bool] = False
@@ -33,17 +35,6 @@ class Qwen2VLAdapter(AbstractAdapter):
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         return None
 
-    def _base(self, model: PreTrainedModel) -> Any:
-        return model.base_model
-
-    def language_model(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).language_model
-        return part
-
-    def vision_tower(self, model: PreTrainedModel) -> PreTrainedModel:
-        part: PreTrainedModel = self._base(model).visual
-        return part
-
     def vision_layers(self, model: PreTrainedModel) -> nn.ModuleList:
         layers: nn.ModuleList = self._base(model).visual.blocks
         return layers
@@ -51,17 +42,6 @@ class Qwen2VLAdapter(AbstractAdapter):
     def vision_attention(self, layer: nn.Module) -> nn.Module:
         part: nn.Module = layer.attn  # type: ignore[assignment]
         return part
-
-    def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
-        layers: nn.ModuleList = self._base(model).language_model.layers
-        return layers
-
-    def projector(self, model: PreTrainedModel) -> nn.Module:
-        part: nn.Module = self._base(model).visual.merger
-        return part
-
-    def image_token_id(self, model: PreTrainedModel) -> int:
-        return int(model.config.image_token_id)
 
     def grid(self, model: PreTrainedModel) -> tuple[int, int]:
         raise ValueError(f"the grid of {model.config.model_type!r} depends on the picture")

@@ -109,7 +109,8 @@ def _refuse_packed(mask: Tensor | None, ids: Tensor | None) -> None:
 def _refuse_short_window(model: PreTrainedModel, length: int) -> None:
     text: Any = model.config.get_text_config()
     window = getattr(text, "sliding_window", None)
-    sliding = "sliding_attention" in (getattr(text, "layer_types", None) or [])
+    kinds = getattr(text, "layer_types", None)
+    sliding = kinds is None or "sliding_attention" in kinds  # Mistral slides in every layer and does not say so
     if sliding and window and length > window:
         raise ValueError(
             f"a prompt of {length} columns must fit into the sliding window of {window} while pruning: the window "

@@ -31,8 +31,10 @@ from ..log import PruningLog
 from ..pruner import Keep
 from ..selection import Kept
 from .batch import Batch, entering
-from .passes import Choices, PrefillPass, Shorter, Side, StepPass
+from .prefill import Choices, PrefillPass
+from .side import Shorter, Side
 from .stage import AbstractInnerPruner
+from .step import StepPass
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,72 +1,29 @@
-"""One forward of the language model, layer by layer: a batch of prompts that is shortened, or a step of decoding."""
+"""A batch of prompts on its way through the layers of the language model, shortened at every stage."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from analysis.capture.attention_call import AttentionCall, listening
 from solvers.arrays import IntArray
 from solvers.rules import Stage
 
 from ..arguments import Options
-from ..inputs import PositionPolicy, take
+from ..inputs import take
 from .batch import Batch
 from .heard import ASKED_AHEAD, FROM_PREVIOUS, Heard, LayerInput
-from .packing import Choice, Packing, prefill_mask, step_mask
+from .packing import Choice, Packing, prefill_mask
+from .side import Shorter, Side
 from .stage import AbstractInnerPruner
 
 Choices = dict[int, list[Choice | None]]
 """By layer, what each prompt keeps of the visual tokens that are still there; None is everything."""
-
-
-@dataclass(frozen=True, eq=False)
-class Shorter:
-    """The prompts from a layer on: which keys are no padding [prompt, key], and what ids are too large by [prompt]."""
-
-    layer: int
-    shown: Tensor
-    shift: Tensor | None
-
-
-@dataclass(frozen=True)
-class Side:
-    """What both kinds of pass know.
-
-    Attributes
-    ----------
-    language_model
-        The decoder without its head.
-    policy
-        Position ids after a stage.
-    causal
-        Whether merged tokens see no later one, as in a language model whose masks are its own.
-    """
-
-    language_model: PreTrainedModel
-    policy: PositionPolicy
-    causal: bool
-
-    @property
-    def implementation(self) -> str | None:
-        name: str | None = self.language_model.config._attn_implementation
-        return name
-
-    def rotary(self, layer: nn.Module, states: Tensor, ids: Tensor) -> Any:
-        """Cosines and sines of position ids, as the language model itself computes them."""
-        embedding: Any = self.language_model.rotary_emb
-        options: Options = {"position_ids": ids}
-        if "layer_type" in inspect.signature(embedding.forward).parameters:
-            options["layer_type"] = getattr(layer.self_attn, "layer_type", None)
-        return embedding(states, **options)
 
 
 class PrefillPass:
@@ -239,75 +196,6 @@ class PrefillPass:
     def _whole_ids(self, ids: Tensor | None) -> Tensor:
         columns = self._batch.packing.shown
         return torch.arange(columns.shape[1], device=columns.device)[None] if ids is None else ids
-
-
-class StepPass:
-    """Tokens that follow prompts which were shortened.
-
-    Parameters
-    ----------
-    side
-        The model.
-    shorter
-        What the prefill did.
-    length
-        Columns of the prompts in the first layer.
-    mask
-        bool [prompt, column] up to the newest token, False on padding; or None.
-    """
-
-    def __init__(self, side: Side, shorter: Sequence[Shorter], length: int, mask: Tensor | None) -> None:
-        self._side, self._shorter, self._length, self._mask = side, shorter, length, mask
-        self._memo: dict[tuple[Any, ...], Any] = {}
-
-    def before_layer(
-        self, index: int, layer: nn.Module, args: tuple[Any, ...], options: Options
-    ) -> tuple[tuple[Any, ...], Options] | None:
-        """Arguments of the layer, or None to leave them.
-
-        Raises
-        ------
-        ValueError
-            If the layers of the cache have got out of step.
-        """
-        prompt = next((entry for entry in reversed(self._shorter) if entry.layer <= index), None)
-        if prompt is None:
-            return None
-        states: Tensor = args[0] if args else options["hidden_states"]
-        cache, steps = options["past_key_values"], states.shape[1]
-        keys = cache.get_seq_length(index) + steps
-        new = keys - prompt.shown.shape[1]
-        if new != cache.get_seq_length(0) - self._length:  # the first layer has taken the newest tokens in already
-            raise ValueError(
-                f"all layers of the cache must hold the same tokens behind the prompt, got {new} in layer {index} and "
-                f"{cache.get_seq_length(0) - self._length} in the first: it was cropped to one length for all"
-            )
-        window = getattr(layer.self_attn, "sliding_window", None) or getattr(
-            cache.layers[index], "sliding_window", None
-        )
-        length = int(cache.get_mask_sizes(steps, index)[0])
-        key = (prompt.layer, window, length)
-        if key not in self._memo:
-            shown = torch.cat([prompt.shown, self._tail(prompt.shown, new)], 1)
-            self._memo[key] = step_mask(
-                shown,
-                steps,
-                window=window,
-                length=length,
-                dtype=states.dtype,
-                implementation=self._side.implementation,
-            )
-        changed: Options = {"attention_mask": self._memo[key]}
-        if prompt.shift is not None:
-            ids = options["position_ids"] - prompt.shift[:, None]
-            changed |= {"position_ids": ids, "position_embeddings": self._side.rotary(layer, states, ids)}
-        return args, options | changed
-
-    def _tail(self, shown: Tensor, new: int) -> Tensor:
-        """Which of the tokens behind the prompt are no padding [prompt, key]."""
-        if self._mask is None:
-            return shown.new_ones(len(shown), new)
-        return self._mask[:, self._mask.shape[1] - new :].bool()
 
 
 class _Memo:
