@@ -135,7 +135,7 @@ def listening(listener: Listener) -> Iterator[None]:
                 del vars(ALL_ATTENTION_FUNCTIONS)["get_interface"]
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Carries a call out of a module that is not to finish."""
 
     def __init__(self, call: AttentionCall) -> None:
@@ -158,7 +158,7 @@ def call_of(attention: nn.Module, **options: Any) -> AttentionCall:
     shadows, caller = vars(ALL_ATTENTION_FUNCTIONS), threading.get_ident()
 
     def stop(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, *_: Any, **given: Any) -> Any:
-        raise _Stopped(_call(module, query, key, mask, given))
+        raise _StoppedError(_call(module, query, key, mask, given))
 
     def get_interface(implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
         if threading.get_ident() == caller:
@@ -173,7 +173,7 @@ def call_of(attention: nn.Module, **options: Any) -> AttentionCall:
         shadows["get_interface"] = get_interface
         try:
             attention(**options)
-        except _Stopped as stopped:
+        except _StoppedError as stopped:
             return stopped.call
         finally:
             if before is None:

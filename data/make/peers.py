@@ -7,6 +7,7 @@ that was stopped goes on where it was.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,8 @@ def peers(vlm: Vlm, task: MiniVqa, images: int, keeps: tuple[int, ...], store: P
 
 def main(work: Annotated[Path, typer.Option(help="unfinished work")] = Path("runs/peers")) -> None:
     """Write `data/measured/peers.csv`."""
-    table = peers(load(str(EMBEDDED)), MiniVqa(), IMAGES, KEEPS, work)
+    vlm = replace(load(str(EMBEDDED)), id="data/mini_llava")  # as in the repository, wherever that lies
+    table = peers(vlm, MiniVqa(), IMAGES, KEEPS, work)
     table.to_csv(TARGET, index=False, float_format="%.6g")
     mean = table[table["task"] == "mean"].sort_values("estimate", ascending=False)
     typer.echo(mean[["pruner", "keep", "visual_tokens", "estimate", "low", "high"]].to_string(index=False))

@@ -42,7 +42,7 @@ def test_features_are_the_patches_of_a_token_side_by_side(family: Family) -> Non
     squares = patches.reshape(2, 3, 2, 3, 2, 32).transpose(2, 3).reshape(2, 9, 4 * 32)
     assert torch.equal(features, squares)
     stock = model.model.get_image_features(**inputs, return_dict=True).pooler_output
-    assert torch.equal(adapter.project(model, features), torch.stack(stock))
+    assert torch.equal(adapter.project(model, features), torch.stack(list(stock)))
     values = [torch.arange(36.0)]
     expected = torch.arange(36.0).reshape(3, 2, 3, 2).mean((1, 3)).flatten()
     assert torch.equal(adapter.tokens_of_patches(model, values, {})[0], expected)
@@ -54,7 +54,8 @@ def test_pictures_of_zeros_are_no_images(family: Family) -> None:
     model, inputs = family.model(), family.images([[0, 1], [], [2]])
     adapter = adapter_for(model)
     stock = model.model.get_image_features(**inputs, return_dict=True).pooler_output
-    assert [len(prompt) for prompt in stock] == [18, 0, 9]
+    # Releases of the library differ in how they group the rows.
+    assert sum(part.reshape(-1, part.shape[-1]).shape[0] for part in stock) == 27
     assert [layout.tokens for layout in adapter.layouts(model, inputs)] == [9, 9, 9]
     seen, given = adapter.pictures(model, inputs), inputs["pixel_values"]
     assert all(torch.equal(a, b) for a, b in zip(seen, [given[0, 0], given[0, 1], given[2, 0]], strict=True))
