@@ -10,9 +10,14 @@ from .accuracy import accuracy_table as accuracy_table
 from .answering import Context as Context
 from .answering import answer_texts as answer_texts
 from .answering import answer_tokens as answer_tokens
+from .budgets import area_under_curve as area_under_curve
+from .budgets import critical_budget as critical_budget
+from .comparison import paired_comparison as paired_comparison
+from .comparison import relative_accuracy as relative_accuracy
 from .reliability import split_half as split_half
 from .run import evaluate as evaluate
 from .scoring import exact_match as exact_match
+from .seeds import seed_spread as seed_spread
 from .tasks import TASKS as TASKS
 from .tasks import AbstractBenchmark as AbstractBenchmark
 from .tasks import AbstractTask as AbstractTask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from analysis.metrics.stats import Interval, bootstrap_interval
 
 SETTING = ["model", "pruner", "keep", "position_ids"]
 MEAN = "mean"
+COSTS = ("kept", "flops", "kv_bytes", "select_ms")
 
 
 def accuracy_table(frame: pd.DataFrame, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -38,8 +40,7 @@ def accuracy_table(frame: pd.DataFrame, *, level: float = 0.95, resamples: int =
         If a column is missing, the frame is empty, a question occurs twice under one setting and seed, or rows of
         several scorers are mixed, whose numbers must not be averaged.
     """
-    _check(frame)
-    frame = frame.assign(score=_scores(frame))
+    frame = checked_rows(frame, COSTS)
     options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     rows = []
     for key, cell in frame.groupby(SETTING, sort=False):
@@ -59,22 +60,34 @@ def _row(part: pd.DataFrame, interval: Interval) -> dict[str, float]:
         "high": interval.high,
         "questions": part["question_id"].nunique(),
         "images": part["image_id"].nunique(),
-        **{name: part[name].mean() for name in ("kept", "flops", "kv_bytes", "select_ms")},
+        **{name: part[name].mean() for name in COSTS},
     }
 
 
-def _scores(frame: pd.DataFrame) -> pd.Series:
-    """The score of each row in [0, 1]; tasks that are right or wrong alone have none but `correct`."""
+def checked_rows(frame: pd.DataFrame, also: Sequence[str] = ()) -> pd.DataFrame:
+    """Rows of `evaluate` with the column score in [0, 1]; tasks that are right or wrong alone give only `correct`.
+
+    Raises
+    ------
+    ValueError
+        As `accuracy_table`, and if one of the columns `also` is missing.
+    """
+    _check(frame, also)
     if "score" not in frame.columns:
-        return frame["correct"]
+        return frame.assign(score=frame["correct"])
     if "correct" not in frame.columns:
-        return frame["score"]
-    return frame["score"].fillna(frame["correct"].astype(float))
+        return frame
+    return frame.assign(score=frame["score"].fillna(frame["correct"].astype(float)))
 
 
-def _check(frame: pd.DataFrame) -> None:
+def identity(frame: pd.DataFrame) -> list[str]:
+    """Columns that name a question: several benchmarks may number theirs alike."""
+    return ["question_id", *(["benchmark"] if "benchmark" in frame.columns else [])]
+
+
+def _check(frame: pd.DataFrame, also: Sequence[str]) -> None:
     verdict = "score" if "score" in frame.columns else "correct"
-    needed = [*SETTING, "seed", "image_id", "question_id", "task", verdict, "kept", "flops", "kv_bytes", "select_ms"]
+    needed = [*SETTING, "seed", "image_id", "question_id", "task", verdict, *also]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise ValueError(f"`frame` lacks the column(s) {', '.join(missing)}")
@@ -83,6 +96,5 @@ def _check(frame: pd.DataFrame) -> None:
     scorers = frame["scorer"].dropna().unique() if "scorer" in frame.columns else ()
     if len(scorers) > 1:
         raise ValueError(f"`frame` must have one scorer, or its numbers must not be averaged, got {', '.join(scorers)}")
-    asked = [*SETTING, "seed", "question_id", *(["benchmark"] if "benchmark" in frame.columns else [])]
-    if frame.duplicated(asked).any():
+    if frame.duplicated([*SETTING, "seed", *identity(frame)]).any():
         raise ValueError("`frame` holds a question twice under one setting and seed")

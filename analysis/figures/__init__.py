@@ -1,11 +1,12 @@
 """Paper-ready figures: one function per figure, tidy frames in, a Matplotlib `Figure` out.
 
 `FIGURES` are those of the report; `STUDY_FIGURES` draw what the methods of `solvers.Study` return, `ATTENTION_FIGURES`
-what the tables of `analysis.metrics` hold, beside published curves where there are any.
+what the tables of `analysis.metrics` hold, beside published curves where there are any, `EXPERIMENT_FIGURES` the tables
+of the experiments in `data/make`.
 
 A figure never computes a statistic: frames hold estimate, low and high already, in the columns that `frames` names.
 No function touches pyplot, the backend or the reader's rcParams. A new figure is one file and one entry in
-one of the three.
+one of the four.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure as Figure
 from .accuracy_by_task import accuracy_by_task as accuracy_by_task
 from .accuracy_vs_budget import accuracy_vs_budget as accuracy_vs_budget
 from .accuracy_vs_cost import accuracy_vs_cost as accuracy_vs_cost
+from .accuracy_vs_value import accuracy_vs_value as accuracy_vs_value
 from .attention_maps import attention_maps as attention_maps
 from .certified_gap import certified_gap as certified_gap
 from .critical_difference import critical_difference as critical_difference
@@ -71,3 +73,5 @@ ATTENTION_FIGURES: tuple[Callable[..., Figure], ...] = (
     head_atlas,
     quartile_kept,
 )
+
+EXPERIMENT_FIGURES: tuple[Callable[..., Figure], ...] = (accuracy_vs_value,)

@@ -13,7 +13,18 @@ from . import frames
 from .palette import MUTED, kind_look, look
 from .style import TEXT, themed
 
-OBJECTIVE_NAMES = {"FacilityLocation": "Facility location", "LogDet": "Log-determinant", "MaxMin": "Max-min distance"}
+OBJECTIVE_NAMES = {
+    "Saliency": "Saliency",
+    "FacilityLocation": "Facility location",
+    "WeightedFacilityLocation": "Weighted coverage",
+    "SaturatedCoverage": "Saturated coverage",
+    "GraphCut": "Graph cut",
+    "LogDet": "Log-determinant",
+    "GramLogDet": "Gram log-determinant",
+    "MaxMin": "Max-min distance",
+    "MaxSum": "Max-sum distance",
+    "CoveringRadius": "Covering radius",
+}
 LINEAR_BELOW = 0.1
 """Gaps below this many percent are drawn on a linear scale, so that 0 has a place."""
 

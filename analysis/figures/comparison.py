@@ -53,14 +53,19 @@ def largest_finite(values: pd.Series | pd.DataFrame) -> float:
     return float(numbers[np.isfinite(numbers)].max(initial=0.0))
 
 
-def name_solvers(figure: Figure, solvers: Iterable[str], *, lines: bool, more: Sequence[Line2D] = ()) -> None:
-    """One legend to the right of all panels: a marker (and line) per solver, in the given order, then `more`."""
+def name_solvers(
+    figure: Figure, solvers: Iterable[str], *, lines: bool, more: Sequence[Line2D] = (), above: bool = False
+) -> None:
+    """One legend to the right of all panels, or above them: a marker (and line) per solver, in order, then `more`."""
     handles = []
     for name in solvers:
         style = solver_look(name)
         handle = Line2D([], [], color=style.color, marker=style.marker, label=style.label)
         handle.set(linestyle=style.dash if lines else "")
         handles.append(handle)
-    figure.legend(
-        handles=[*handles, *more], loc="outside right upper", handlelength=2.2 if lines else 1.0, labelspacing=0.35
-    )
+    handles += more
+    length = 2.2 if lines else 1.0
+    if above:
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=length)
+    else:
+        figure.legend(handles=handles, loc="outside right upper", handlelength=length, labelspacing=0.35)

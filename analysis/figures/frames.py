@@ -54,6 +54,7 @@ SELECTION = Schema("selection", ("solver", "objective", "keep"), ("kind", "value
 ACCURACY = Schema("accuracy", ("pruner", "keep", "task"), INTERVAL)
 PROGRESS = Schema("progress", ("objective", "budget", "solver", "seconds"), ("relative_gap", "proven_gap"))
 FRONT = Schema("front", ("objective", "budget", "solver"), ("relative_gap", "seconds", "efficient"))
+OPTIMISING = Schema("optimising", ("objective", "keep", "solver"), ("share_mean", "accuracy", "low", "high"))
 COST = Schema("cost", ("pruner", "keep"), ("flops_ratio", "kv_ratio"))
 
 CURVES = Schema("curves", ("source", "layer", "share"), ("mass",))

@@ -37,8 +37,10 @@ from .measure import measure as measure
 from .measure import metric as metric
 from .measure import quartile_shares as quartile_shares
 from .measure import summarise as summarise
+from .paired import McNemar as McNemar
 from .paired import PairedTest as PairedTest
 from .paired import corrected as corrected
+from .paired import mcnemar as mcnemar
 from .paired import paired_test as paired_test
 from .shift import centroid as centroid
 from .shift import js_to_uniform as js_to_uniform
@@ -59,3 +61,4 @@ from .sinks import without_sinks as without_sinks
 from .sources import SOURCES as SOURCES
 from .stats import Interval as Interval
 from .stats import bootstrap_interval as bootstrap_interval
+from .stats import ratio_interval as ratio_interval

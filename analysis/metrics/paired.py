@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import false_discovery_control
+from scipy.stats import binomtest, false_discovery_control
 
 from solvers.names import nearest
 
@@ -43,6 +43,7 @@ def paired_test(
     second: npt.ArrayLike,
     *,
     groups: npt.ArrayLike | None = None,
+    strata: npt.ArrayLike | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -60,6 +61,9 @@ def paired_test(
         Values [unit] of the same units in the same order; booleans count as 0 and 1.
     groups
         Label of the group of each unit [unit], or None: each unit is its own group.
+    strata
+        Label of the stratum (task) of each unit [unit], or None. With strata the difference is the mean over strata of
+        their mean differences.
     level, resamples, seed
         Of the interval, as for `bootstrap_interval`, and of the random sign patterns.
 
@@ -80,8 +84,11 @@ def paired_test(
         if values.dtype.kind not in "fiub":
             raise ValueError(f"`values` must be real numbers, got dtype {values.dtype}")
     difference = pair[0].astype(np.float64) - pair[1].astype(np.float64)
-    interval = bootstrap_interval(difference, groups=groups, level=level, resamples=resamples, seed=seed)
+    interval = bootstrap_interval(difference, groups=groups, strata=strata, level=level, resamples=resamples, seed=seed)
     labels = np.arange(difference.size) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if strata is not None:
+        _, stratum, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
+        difference = difference / sizes[stratum]
     totals = np.bincount(labels, weights=difference).astype(np.float64)
     return PairedTest(interval, _sign_flip(totals, resamples, np.random.default_rng(seed)), totals.size)
 
@@ -100,6 +107,56 @@ def _sign_flip(totals: Float64Array, resamples: int, rng: np.random.Generator) -
         signs = rng.integers(2, size=(min(block, resamples - start), totals.size)) * 2.0 - 1.0
         beyond += int((np.abs(signs @ totals) >= limit).sum())
     return (beyond + 1) / (resamples + 1)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Exact test of whether two right-or-wrong columns differ, by the units on which they disagree.
+
+    Parameters
+    ----------
+    only_first, only_second
+        Units that the first has right and the second wrong, and the other way round.
+    p_value
+        Two-sided, in (0, 1]; 1 where they disagree nowhere.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> McNemar:
+    """McNemar's test of paired answers, exact: a binomial test of the units on which the two disagree.
+
+    McNemar, 1947, Psychometrika 12. It takes every unit for independent. Questions about one image are not: see
+    `paired_test` with groups, which is the one to believe where the two disagree.
+
+    Parameters
+    ----------
+    first, second
+        Right (1) or wrong (0) [unit], of the same units in the same order.
+
+    Raises
+    ------
+    ValueError
+        For columns of different shape, none at all, or values other than 0 and 1.
+
+    Examples
+    --------
+    >>> mcnemar([1, 1, 1, 1, 0], [0, 0, 0, 1, 0])
+    McNemar(only_first=3, only_second=0, p_value=0.25)
+    """
+    pair = [np.asarray(values) for values in (first, second)]
+    if pair[0].shape != pair[1].shape or pair[0].ndim != 1 or not pair[0].size:
+        raise ValueError(f"paired values must have the same shape [unit], got {pair[0].shape} and {pair[1].shape}")
+    if not all(np.isin(values, (0, 1)).all() for values in pair):
+        raise ValueError("right or wrong must be 1 or 0; scores in between have no exact test, see `paired_test`")
+    one, other = (values.astype(bool) for values in pair)
+    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
+    discordant = only_first + only_second
+    p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    return McNemar(only_first, only_second, p_value)
 
 
 def corrected(p_values: npt.ArrayLike, method: str = "holm") -> Float64Array:

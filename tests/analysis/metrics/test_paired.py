@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.metrics import corrected, paired_test
+from analysis.metrics import corrected, mcnemar, paired_test
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
@@ -84,3 +86,43 @@ def test_bad_input_is_refused() -> None:
         corrected([0.2, np.nan])
     with pytest.raises(KeyError, match="did you mean 'holm'"):
         corrected([0.2], "holmes")
+
+
+def test_strata_weigh_alike_whatever_their_sizes() -> None:
+    """Three units of one task and one of another: (mean of the three + the one) / 2."""
+    first, second = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 0.0, 1.0])
+    tasks = ["a", "a", "a", "b"]
+    result = paired_test(first, second, strata=tasks)
+    assert result.difference.estimate == pytest.approx((2 / 3 + 0) / 2)
+    assert result.p_value == 0.5  # of two differences that are not 0, both positive in 2 of 4 sign patterns
+    swapped = paired_test([0, 0, 0, 1.0], [1.0, 1.0, 1.0, 0], strata=tasks)
+    assert swapped.difference.estimate == 0
+    assert swapped.p_value == 1  # three losses of 1/3 against one win of 1: no pattern sums to less
+
+
+def test_strata_of_one_size_change_nothing() -> None:
+    rng = np.random.default_rng(4)
+    first, second, groups = rng.random(40), rng.random(40), np.repeat(np.arange(10), 4)
+    plain = paired_test(first, second, groups=groups)
+    strata = paired_test(first, second, groups=groups, strata=np.tile(np.arange(4), 10))
+    assert strata.p_value == plain.p_value
+    assert strata.difference.estimate == pytest.approx(plain.difference.estimate)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_mcnemar_is_the_binomial_test_written_out(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = zip(*pairs, strict=True)
+    result = mcnemar(first, second)
+    wins = sum(a and not b for a, b in pairs)
+    losses = sum(b and not a for a, b in pairs)
+    n, fewer = wins + losses, min(wins, losses)
+    tail = sum(math.comb(n, i) for i in range(fewer + 1)) / 2**n
+    assert (result.only_first, result.only_second) == (wins, losses)
+    assert result.p_value == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_mcnemar_takes_right_and_wrong_alone() -> None:
+    with pytest.raises(ValueError, match="right or wrong must be 1 or 0"):
+        mcnemar([0.3, 1], [0, 1])
+    with pytest.raises(ValueError, match=r"paired values must have the same shape \[unit\], got \(2,\) and \(1,\)"):
+        mcnemar([0, 1], [1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.metrics import Interval, bootstrap_interval
+from analysis.metrics import Interval, bootstrap_interval, ratio_interval
 
 
 def covers(draw, truth: float, *, trials: int = 200, **options) -> float:
@@ -125,3 +125,34 @@ def test_text() -> None:
 def test_bad_input_is_refused(values, options, message) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(values, **options)
+
+
+def test_ratio_of_means_against_a_plain_loop() -> None:
+    rng = np.random.default_rng(7)
+    groups, strata = np.repeat(np.arange(12), 5), np.tile([0, 0, 0, 1, 1], 12)
+    bottom = rng.random(60) + 0.5
+    top = bottom * rng.random(60)
+    found = ratio_interval(top, bottom, groups=groups, strata=strata, resamples=4000, seed=1)
+    ratios = lambda units: np.mean(  # noqa: E731
+        [top[units][strata[units] == s].sum() / bottom[units][strata[units] == s].sum() for s in (0, 1)]
+    )
+    assert found.estimate == pytest.approx(ratios(np.arange(60)))
+    drawn = [
+        ratios(np.concatenate([np.flatnonzero(groups == g) for g in rng.integers(12, size=12)])) for _ in range(4000)
+    ]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.01)
+
+
+def test_a_ratio_to_ones_is_the_mean() -> None:
+    rng = np.random.default_rng(8)
+    values, groups = rng.random(30), rng.integers(7, size=30)
+    assert ratio_interval(values, np.ones(30), groups=groups) == bootstrap_interval(values, groups=groups)
+
+
+def test_a_ratio_to_nothing_is_unknown() -> None:
+    found = ratio_interval([1.0, 0.0, 1.0], [0.0, 0.0, 0.0])
+    assert np.isnan([found.low, found.estimate, found.high]).all()
+    with pytest.raises(ValueError, match="must be equally long, got 2 and 1"):
+        ratio_interval([1, 1], [1])
+    with pytest.raises(ValueError, match="`denominator` must be finite"):
+        ratio_interval([1.0], [np.nan])
