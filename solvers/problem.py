@@ -276,6 +276,11 @@ class Problem:
         shape = "similarity" if self.features is None else f"features [{self.tokens}, {self.features.shape[1]}]"
         return f"Problem({self.id!r}, keep {self.budget} of {self.tokens}, {shape}, signals {sorted(self.signals)})"
 
+    def _repr_html_(self) -> str:
+        from .notebook_views import problem_html  # it imports this module
+
+        return problem_html(self)
+
 
 _STATE = ("budget", "features", "given_similarity", "grid", "groups", "queries", "metric", "constraint", "id")
 

@@ -46,7 +46,7 @@ class Bound(NamedTuple):
     """Name of the method that proved it."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """One run of one solver on one problem.
 
@@ -108,6 +108,15 @@ class Solution:
         return (
             f"{self.value:.6g} with {self.selected.size} tokens ({bound}) in {self.seconds:.4f} s. {self.status.value}"
         )
+
+    def __repr__(self) -> str:
+        bound = "" if math.isinf(self.upper_bound) else f" <= {self.upper_bound:.6g}"
+        return f"Solution({self.value:.6g}{bound}, {self.selected.size} tokens, {self.status.label})"
+
+    def _repr_html_(self) -> str:
+        from .notebook_views import solution_html  # it imports this module
+
+        return solution_html(self)
 
 
 def relative_gap(value: float, upper_bound: float) -> float:

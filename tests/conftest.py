@@ -1,8 +1,15 @@
 """Builders shared by the tests of more than one folder."""
 
+# ruff: noqa: E402 - the environment has to be set before the imports
+
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+
+# There is a process per core already; numpy and torch read these once, when they are imported.
+for _library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
