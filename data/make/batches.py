@@ -17,7 +17,7 @@ from .scene import GRID, PATCH, Scene, render
 from .vocabulary import COLOR_NAMES, EOS, SHAPES, TOKEN, TRAINING_TASKS
 
 KINDS = 1 + 2 * len(SHAPES) + 1  # background, shapes, tiny shapes, sign
-TOTALS = 2 * len(COLOR_NAMES) * len(SHAPES) + 100  # what the CLS token is asked: pairs, tiny pairs, digit bigrams
+TOTALS = 2 * len(COLOR_NAMES) * len(SHAPES) + 100  # what the whole image is asked: pairs, tiny pairs, digit bigrams
 QUESTION_LENGTH = 13
 IGNORE = -100
 _LEAST_PIXELS = 6  # of 64: below that a patch counts as background

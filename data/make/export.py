@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    SiglipImageProcessor,
 )
 
 from .batches import IGNORE, Batch, make_batch
@@ -42,8 +43,11 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_processor() -> LlavaProcessor:
-    """Word-level tokenizer, 192 px images scaled to [-2, 2], and the template `USER: <image> question ASSISTANT:`."""
+def build_processor(*, has_cls: bool = True) -> LlavaProcessor:
+    """Word-level tokenizer, 192 px images scaled to [-2, 2], and the template `USER: <image> question ASSISTANT:`.
+
+    With CLS the image processor is CLIP's, else SigLIP's.
+    """
     words = Tokenizer(models.WordLevel(dict(TOKEN), unk_token=PAD))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, TOKEN[BOS])])
@@ -57,19 +61,19 @@ def build_processor() -> LlavaProcessor:
         model_input_names=["input_ids", "attention_mask"],
     )
     side = GRID * PATCH
-    images = CLIPImageProcessor(
-        size={"height": side, "width": side},
-        do_center_crop=False,
-        image_mean=[MEAN] * 3,
-        image_std=[STD] * 3,
-    )
+    scale: dict[str, Any] = {
+        "size": {"height": side, "width": side},
+        "image_mean": [MEAN] * 3,
+        "image_std": [STD] * 3,
+    }
+    images = CLIPImageProcessor(**scale, do_center_crop=False) if has_cls else SiglipImageProcessor(**scale)
     return LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=PATCH,
-        vision_feature_select_strategy="default",
+        vision_feature_select_strategy="default" if has_cls else "full",
         image_token=IMAGE,
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=int(has_cls),
         chat_template=CHAT_TEMPLATE,
     )
 
@@ -78,7 +82,7 @@ def build_processor() -> LlavaProcessor:
 def save_folder(trainee: Trainee, folder: Path) -> None:
     """Write model (as float16) and processor; the trainee's own parameters are rounded as those in the file are."""
     copy.deepcopy(trainee.model).half().save_pretrained(folder)
-    build_processor().save_pretrained(folder)
+    build_processor(has_cls=trainee.has_cls).save_pretrained(folder)
     for parameter in trainee.model.parameters():  # not buffers: `half` would round the rotary frequencies, too
         parameter.copy_(parameter.half())
 
@@ -108,12 +112,30 @@ def largest_difference(folder: Path, trainee: Trainee, batch: Batch) -> float:
     return worst
 
 
-def main(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.safetensors of a training run")],
-    recipe: Annotated[str, typer.Option(help="the recipe it was trained with")] = "cpu",
-    folder: Annotated[Path, typer.Option(help="where the model goes")] = FOLDER,
-) -> None:
-    """Write, reload and compare; the old folder is replaced only by one that passed."""
+def export(checkpoint: Path, recipe: str, folder: Path, *, log_name: str = "training") -> str:
+    """Write, reload and compare; the old folder is replaced only by one that passed.
+
+    Parameters
+    ----------
+    checkpoint
+        `checkpoint.safetensors` of a training run, with its `log.jsonl` beside it.
+    recipe
+        The recipe it was trained with.
+    folder
+        Where the model goes. A card that lies there stays.
+    log_name
+        Name of the log and of its table in `measured` beside the folder.
+
+    Returns
+    -------
+    str
+        What was written, in one line.
+
+    Raises
+    ------
+    ValueError
+        If the exported model does not answer as the trained one does.
+    """
     trainee = Trainee(build_model(Recipe.read(recipe).size))
     progress = load_checkpoint(checkpoint, trainee)
     trainee.eval()
@@ -134,12 +156,19 @@ def main(
     if log.exists():
         measured = folder.parent / "measured"
         measured.mkdir(exist_ok=True)
-        shutil.copy(log, measured / "training.jsonl")
-        phase_table(log).to_csv(measured / "training.csv", index=False)
+        shutil.copy(log, measured / f"{log_name}.jsonl")
+        phase_table(log).to_csv(measured / f"{log_name}.csv", index=False)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    typer.echo(
-        f"{folder}: step {progress.step}, {progress.images:,} images, {size:,} bytes, logits within {difference:.1e}"
-    )
+    return f"{folder}: step {progress.step}, {progress.images:,} images, {size:,} bytes, logits within {difference:.1e}"
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.safetensors of a training run")],
+    recipe: Annotated[str, typer.Option(help="the recipe it was trained with")] = "cpu",
+    folder: Annotated[Path, typer.Option(help="where the model goes")] = FOLDER,
+) -> None:
+    """Write, reload and compare; the old folder is replaced only by one that passed."""
+    typer.echo(export(checkpoint, recipe, folder))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    SiglipVisionConfig,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -29,7 +30,7 @@ _SPREAD = GRID / 12**0.5  # standard deviation of a uniform position
 
 @dataclass(frozen=True)
 class Size:
-    """Widths and depths of the embedded model; the default is what ships."""
+    """Vision tower, widths and depths; the default is the embedded model, `tower="siglip"` its sibling without CLS."""
 
     vision_width: int = 128
     vision_layers: int = 5
@@ -37,18 +38,27 @@ class Size:
     text_width: int = 128
     text_layers: int = 6
     text_heads: int = 4
+    tower: Literal["clip", "siglip"] = "clip"
 
 
 def build_model(size: Size) -> LlavaForConditionalGeneration:
-    """A stock LLaVA with random weights: CLIP tower with CLS, 24 x 24 tokens of layer -2, Llama with RoPE."""
-    vision = CLIPVisionConfig(
-        hidden_size=size.vision_width,
-        intermediate_size=4 * size.vision_width,
-        num_hidden_layers=size.vision_layers,
-        num_attention_heads=size.vision_heads,
-        image_size=GRID * PATCH,
-        patch_size=PATCH,
-        projection_dim=64,
+    """A stock LLaVA with random weights: 24 x 24 tokens of layer -2 of the vision tower, Llama with RoPE.
+
+    The tower is CLIP's, with CLS, or SigLIP's, without CLS and without the head that LLaVA has no use for.
+    """
+    common: dict[str, Any] = {
+        "hidden_size": size.vision_width,
+        "intermediate_size": 4 * size.vision_width,
+        "num_hidden_layers": size.vision_layers,
+        "num_attention_heads": size.vision_heads,
+        "image_size": GRID * PATCH,
+        "patch_size": PATCH,
+    }
+    has_cls = size.tower == "clip"
+    vision = (
+        CLIPVisionConfig(**common, projection_dim=64)
+        if has_cls
+        else SiglipVisionConfig(**common, vision_use_head=False)
     )
     text = LlamaConfig(
         hidden_size=size.text_width,
@@ -68,10 +78,15 @@ def build_model(size: Size) -> LlavaForConditionalGeneration:
         text_config=text,
         image_token_index=TOKEN[IMAGE],
         vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
+        vision_feature_select_strategy="default" if has_cls else "full",
         image_seq_length=GRID**2,
     )
     return LlavaForConditionalGeneration(config)
+
+
+def pixel_values(images: Tensor) -> Tensor:
+    """What the processor makes of images uint8 [image, y, x, rgb]: float32 [image, rgb, y, x]."""
+    return (images.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
 
 
 def _sdpa_in_float32(
@@ -110,6 +125,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.model = model
         self.grounding_layer = grounding_layer
+        self.has_cls = model.config.vision_feature_select_strategy == "default"
         vision, text = model.config.vision_config, model.config.text_config
         width: int = vision.hidden_size  # type: ignore[union-attr]
         self.kind = nn.Linear(width, KINDS)
@@ -134,23 +150,34 @@ class Trainee(nn.Module):
         phase = torch.arange(GRID)[:, None] / 30 ** (torch.arange(quarter) / quarter)
         wave = torch.cat([phase.sin(), phase.cos()], 1)
         rows, cols = wave.repeat_interleave(GRID, 0), wave.repeat(GRID, 1)
-        table[1:] = 0.5 * torch.cat([rows, cols], 1)
+        table[len(table) - GRID**2 :] = 0.5 * torch.cat([rows, cols], 1)
 
     def see(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Patch features of layer -2 [image, token, width] and the final CLS state [image, width]."""
+        """Patch features of layer -2 [image, token, width] and the state of the whole image [image, width]: the final
+        CLS state, or the mean of the final states where there is no CLS."""
         tower = self.model.model.vision_tower
-        embed = tower.embeddings
-        pixels = (batch.images.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
-        patches = embed.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        cls = embed.class_embedding.expand(len(patches), 1, -1)
-        at = torch.cat([batch.index.new_zeros(len(patches), 1), batch.index + 1], 1)
-        hidden = tower.pre_layrnorm(torch.cat([cls, patches], 1) + embed.position_embedding.weight[at])
+        hidden = self._embed(batch)
         states = [hidden]
         for layer in tower.encoder.layers:
             hidden = layer(hidden, attention_mask=None)
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
             states.append(hidden)
-        return states[-2][:, 1:], tower.post_layernorm(hidden[:, 0])
+        if self.has_cls:
+            return states[-2][:, 1:], tower.post_layernorm(hidden[:, 0])
+        return states[-2], tower.post_layernorm(hidden).mean(1)
+
+    def _embed(self, batch: Batch) -> Tensor:
+        """What the first block of the tower receives [image, token, width]: each patch at its place in the full grid,
+        behind the CLS token if there is one."""
+        tower = self.model.model.vision_tower
+        embed = tower.embeddings
+        patches = embed.patch_embedding(pixel_values(batch.images)).flatten(2).transpose(1, 2)
+        positions = embed.position_embedding.weight
+        if not self.has_cls:
+            return patches + positions[batch.index]
+        cls = embed.class_embedding.expand(len(patches), 1, -1)
+        at = torch.cat([batch.index.new_zeros(len(patches), 1), batch.index + 1], 1)
+        return tower.pre_layrnorm(torch.cat([cls, patches], 1) + positions[at])
 
     def read(self, features: Tensor, batch: Batch, *, renumber: bool) -> tuple[Tensor, Tensor]:
         """Hidden states [image, question, word, width]: the last ones, and those of the grounding layer.
@@ -200,14 +227,14 @@ class Trainee(nn.Module):
 
     def forward(self, batch: Batch, weights: Weights, *, renumber: bool = False) -> tuple[dict[str, Tensor], Tensor]:
         """Losses by name (with their weighted sum as "loss") and, per question, whether every answer token is right."""
-        features, cls = self.see(batch)
+        features, whole = self.see(batch)
         losses: dict[str, Tensor] = {}
         if weights.dense:
             losses["dense"] = self._dense_loss(features, batch)
         if weights.position:
             losses["position"] = self._position_loss(features, batch)
         if weights.totals:
-            losses["totals"] = F.binary_cross_entropy_with_logits(self.totals(cls).float(), batch.totals)
+            losses["totals"] = F.binary_cross_entropy_with_logits(self.totals(whole).float(), batch.totals)
         right = torch.zeros(batch.task.shape, dtype=torch.bool, device=features.device)
         if weights.answer and batch.tokens.shape[1]:
             last, middle = self.read(features, batch, renumber=renumber)

@@ -9,7 +9,6 @@ one.
 from __future__ import annotations
 
 import json
-import os
 import time
 import tomllib
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from .batches import Batch, make_batch
 from .model import Size, Trainee, Weights, build_model
 from .pruned import Pruning
 from .vocabulary import TASKS, TRAINING_TASKS
+from .warm_start import warm_start
 
 HERE = Path(__file__).parent
 GLANCES = {
@@ -69,11 +69,15 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
+    """A whole run. `start` is a folder, seen from `data`, whose weights it starts from (see `warm_start`); None: random
+    weights."""
+
     size: Size
     phases: tuple[Phase, ...]
     seed: int = 0
     workers: int = 0
     bfloat16: bool = True
+    start: str | None = None
 
     @classmethod
     def read(cls, name: str) -> Recipe:
@@ -237,9 +241,9 @@ def quick_score(
     }
 
 
-def fastest_threads(trainee: Trainee, batch: Batch, weights: Weights) -> int:
-    """1 or all cores, whichever runs this step faster now: on a shared machine two threads can be the slower choice."""
-    choices = sorted({1, os.cpu_count() or 1})
+def fastest_threads(trainee: Trainee, batch: Batch, weights: Weights, most: int) -> int:
+    """1 or `most`, whichever runs this step faster now: on a shared machine two threads can be the slower choice."""
+    choices = sorted({1, most})
     seconds: dict[int, float] = {}
     for threads in choices * 2:
         torch.set_num_threads(threads)
@@ -257,6 +261,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder = recipe, folder
+        self.threads = torch.get_num_threads()  # what the caller allows: OMP_NUM_THREADS, by default all cores
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = build_model(recipe.size)
         if self.device.type == "cpu":
@@ -269,6 +274,8 @@ class Trainer:
         if self.path.exists():
             self.progress = load_checkpoint(self.path, self.trainee, self.optimiser)
             console.print(f"resumed at phase {self.progress.phase}, step {self.progress.step}")
+        elif recipe.start is not None:
+            warm_start(self.trainee, HERE.parent / recipe.start)
 
     def run(self) -> None:
         while self.progress.phase < len(self.recipe.phases):
@@ -287,7 +294,7 @@ class Trainer:
             batch = next(stream).to(self.device)
             if self.device.type == "cpu" and time.monotonic() - tuned > 240:
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):  # the step as it will be run
-                    torch.set_num_threads(fastest_threads(self.trainee, batch, phase.weights))
+                    torch.set_num_threads(fastest_threads(self.trainee, batch, phase.weights, self.threads))
                 tuned = time.monotonic()
             self._step(phase, batch)
             now = time.monotonic()

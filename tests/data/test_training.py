@@ -26,10 +26,10 @@ from data.make.vocabulary import IMAGE, TOKEN
 SMALL = Size(32, 3, 2, 32, 3, 2)
 
 
-@pytest.fixture
-def trainee():
+@pytest.fixture(params=["clip", "siglip"])
+def trainee(request):
     torch.manual_seed(0)
-    return Trainee(build_model(SMALL), grounding_layer=2).eval()
+    return Trainee(build_model(replace(SMALL, tower=request.param)), grounding_layer=2).eval()
 
 
 @torch.no_grad()
@@ -134,7 +134,7 @@ def test_checkpoint_keeps_progress_and_optimiser(tmp_path, trainee):
     save_checkpoint(
         tmp_path / "c.safetensors", trainee, optimiser, Progress(phase=1, spent=2.5, step=7, means={"a": 1.0})
     )
-    fresh = Trainee(build_model(SMALL), grounding_layer=2)
+    fresh = Trainee(build_model(SMALL if trainee.has_cls else replace(SMALL, tower="siglip")), grounding_layer=2)
     again = Optimiser(fresh)
     assert vars(load_checkpoint(tmp_path / "c.safetensors", fresh, again)) == vars(
         Progress(phase=1, spent=2.5, step=7, means={"a": 1.0})
@@ -144,15 +144,18 @@ def test_checkpoint_keeps_progress_and_optimiser(tmp_path, trainee):
 
 
 def test_unknown_recipe_names_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="`recipe` must be one of cpu, gpu, got 'tpu'"):
+    with pytest.raises(FileNotFoundError, match="`recipe` must be one of cpu, gpu, siglip, got 'tpu'"):
         Recipe.read("tpu")
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
-def test_shipped_recipes_read(name):
+@pytest.mark.parametrize(
+    ("name", "tower", "start"), [("cpu", "clip", None), ("gpu", "clip", None), ("siglip", "siglip", "mini_llava")]
+)
+def test_shipped_recipes_read(name, tower, start):
     recipe = Recipe.read(name)
     assert sum(phase.minutes for phase in recipe.phases) <= 180
-    assert recipe.size == Size()
+    assert recipe.size == Size(tower=tower)
+    assert recipe.start == start
     for phase in recipe.phases:
         assert draw(recipe, replace(phase, tokens=1200), 0, 0).images.dtype == torch.uint8
 

@@ -1,0 +1,138 @@
+"""The shipped sibling without CLS: it loads, it answers, and pruners get what each token receives on average."""
+
+import copy
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from analysis import evaluate, load
+from analysis.evaluation import MiniVqa
+from analysis.models import SiglipLlavaAdapter
+from analysis.pruning import encode_images, pruners
+from data.make.gate import card_table
+from data.make.sibling import (
+    FOLDER,
+    KEEPS,
+    ORIGIN,
+    PRUNERS,
+    SIBLING,
+    means_table,
+    most_lost,
+    needed_recall,
+    recall_table,
+    shipped,
+)
+from data.make.vocabulary import TASKS
+
+MEASURED = pd.read_csv(FOLDER.parent / "measured" / "sibling.csv")
+EVIDENCE = pd.read_csv(FOLDER.parent / "measured" / "sibling_evidence.csv")
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    return load(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def pixels(vlm):
+    samples = islice(MiniVqa("validation"), 3)
+    return torch.cat([vlm.prepare(sample.image, sample.questions[0].question)["pixel_values"] for sample in samples])
+
+
+def test_it_is_a_stock_llava_without_cls(vlm):
+    model = LlavaForConditionalGeneration.from_pretrained(FOLDER, local_files_only=True)
+    processor = AutoProcessor.from_pretrained(FOLDER, local_files_only=True)
+    vision = model.config.vision_config
+    assert vision.model_type == "siglip_vision_model"
+    assert not vision.vision_use_head
+    assert (vision.image_size // vision.patch_size) ** 2 == model.config.image_seq_length == 576
+    assert model.config.vision_feature_select_strategy == processor.vision_feature_select_strategy == "full"
+    assert processor.num_additional_image_tokens == 0
+    assert isinstance(vlm.adapter, SiglipLlavaAdapter)
+    assert vlm.adapter.has_cls is False
+
+
+def test_it_is_safetensors_of_a_few_megabytes():
+    assert {path.suffix for path in FOLDER.iterdir()} == {".json", ".jinja", ".md", ".safetensors"}
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 6e6
+
+
+def test_it_answers_questions_it_has_not_seen(vlm):
+    rows = evaluate(vlm, MiniVqa("validation"), [], images=12, progress=False)
+    assert rows["correct"].mean() > 0.85
+
+
+@torch.no_grad()
+def test_pruners_get_the_column_mean_of_the_feature_block(vlm, pixels):
+    eager = copy.deepcopy(vlm.model)
+    eager.set_attn_implementation("eager")
+    maps = eager.model.vision_tower(pixels, output_attentions=True).attentions[-2].mean(1)
+    for tokens, received in zip(encode_images(vlm, pixels), maps.mean(1).numpy(), strict=True):
+        np.testing.assert_allclose(tokens.evidence("cls"), received, atol=2e-6)
+        first = np.argsort(-tokens.evidence("cls"), kind="stable")[:64]
+        for follower in (pruners.VisPruner(important_ratio=1.0), pruners.FasterVLM()):
+            np.testing.assert_array_equal(follower.select(tokens, 64), np.sort(first))
+
+
+def test_recall_counts_needed_tokens_among_the_first(vlm):
+    task = MiniVqa("validation", images=2)
+    found = needed_recall(vlm, task, (64, 576)).set_index("keep")["estimate"]
+    shares = []
+    for sample in task:
+        tokens = encode_images(vlm, vlm.prepare(sample.image, "where ?")["pixel_values"])[0]
+        rank = np.empty(576, dtype=int)
+        rank[np.argsort(-tokens.evidence("cls"), kind="stable")] = np.arange(576)
+        shares += [(rank[q.needed] < 64).mean() for q in sample.questions if len(q.needed)]
+    assert found[64] == pytest.approx(np.mean(shares))
+    assert found[576] == 1.0
+
+
+def test_the_measured_models_are_the_shipped_ones():
+    for model in (SIBLING, ORIGIN):
+        for table in (MEASURED, EVIDENCE):
+            rows = table[table["model"] == model]
+            assert set(rows["config_hash"]) == {shipped(model).config_hash}
+            assert set(rows["task_checksum"]) == {MiniVqa().checksum}
+
+
+def test_every_task_was_measured_at_every_budget():
+    cells = MEASURED[MEASURED["model"] == SIBLING].groupby(["pruner", "keep"])["task"].agg(set)
+    budgets = {("none", 576)} | {(name, keep) for name in PRUNERS for keep in KEEPS}
+    assert set(cells.index) == budgets
+    assert all(tasks == {*TASKS, "mean"} for tasks in cells)
+
+
+def test_the_card_states_what_was_measured():
+    card, own = (FOLDER / "README.md").read_text(), MEASURED[MEASURED["model"] == SIBLING]
+    frame = pd.read_parquet(FOLDER.parent / "mini_vqa" / "test.parquet")
+    frame = frame[frame["image_id"].isin(frame["image_id"].drop_duplicates()[: own["images"].max()])]
+    priors = {
+        task: rows["answer"].value_counts(normalize=True).iloc[0] for task, rows in frame.groupby("task", sort=False)
+    }
+    assert card_table(own, priors) in card
+    assert means_table(MEASURED) in card
+    assert recall_table(EVIDENCE) in card
+    assert most_lost(MEASURED) in " ".join(card.split())
+
+
+def test_most_lost_is_the_largest_difference():
+    cells = {("none", 576): (0.9, 0.8, 0.7), ("vispruner", 64): (0.8, 0.4, 0.6)}
+    rows = [
+        {"pruner": pruner, "keep": keep, "model": model, "task": task, "estimate": value}
+        for (pruner, keep), values in cells.items()
+        for model, shift in ((SIBLING, 0.0), (ORIGIN, 0.05 * (pruner == "none")))
+        for task, value in zip(("tiny", "text", "mean"), (v + shift for v in values), strict=True)
+    ]
+    assert most_lost(pd.DataFrame(rows), tasks=1) == "text, 0.400 (of the origin 0.450)"
+
+
+def test_the_column_mean_finds_what_answers_need():
+    """The reason for this model: without CLS the evidence must still be far better than chance, 64 of 576."""
+    at = EVIDENCE[EVIDENCE["model"] == SIBLING].set_index("keep")
+    assert at.at[64, "low"] > 3 * 64 / 576
+    mean = MEASURED[MEASURED["task"] == "mean"].set_index(["model", "pruner", "keep"])
+    assert mean.at[(SIBLING, "vispruner", 64), "low"] > mean.at[(SIBLING, "random", 64), "high"]
