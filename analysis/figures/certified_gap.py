@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from . import frames
-from .palette import MUTED, kind_look, look
+from .palette import MUTED, kind_look, solver_look
 from .style import TEXT, themed
 
 OBJECTIVE_NAMES = {
@@ -58,7 +58,7 @@ def certified_gap(selection: pd.DataFrame, *, keep: int | None = None) -> Figure
     for ax, objective in zip(panels, objectives, strict=True):
         _panel(ax, rows[rows["objective"] == objective].set_index("solver"), solvers, kinds)
         ax.set_title(OBJECTIVE_NAMES.get(objective, objective))
-    panels[0].set_yticks(range(len(solvers)), [look(name).label for name in solvers])
+    panels[0].set_yticks(range(len(solvers)), [solver_look(name).label for name in solvers])
     panels[0].set_ylim(len(solvers) - 0.4, -0.6)
     figure.supxlabel(f"Certified gap to the upper bound at {keep} tokens (%)", fontsize=8)
     shown = dict.fromkeys(kinds.values())
