@@ -28,6 +28,8 @@ class Tile:
     at
         Row and column of a crop among the crops that cover the whole image; None for the whole image itself, or where
         crops form no such grid.
+    crops
+        Rows and columns of these crops, those of nothing but padding included; None as `at`.
     resampled
         Whether its tokens were interpolated after the projector (LLaVA-OneVision, many crops). Their features are then
         interpolated likewise, and the projector would make something else of them.
@@ -38,9 +40,12 @@ class Tile:
     sources: IntArray
     places: IntArray
     at: tuple[int, int] | None = None
+    crops: tuple[int, int] | None = None
     resampled: bool = False
 
     def __post_init__(self) -> None:
+        if (self.at is None) != (self.crops is None):
+            raise ValueError(f"`at` and `crops` must be given together, got {self.at} and {self.crops}")
         count = self.grid[0] * self.grid[1]
         for name in ("sources", "places"):
             if getattr(self, name).shape != (count,):

@@ -39,7 +39,7 @@ class LlavaNextAdapter(LlavaAdapter):
         layouts, first = [], 0
         for image, count in enumerate(self.crops(model, inputs)):
             numbers = self.numbered(model, inputs, image, count)
-            tiles = self._tiles(model, numbers, first, self._across(model, inputs, image))
+            tiles = self._tiles(model, numbers, first, self.crop_grid(model, inputs, image))
             layouts.append(ImageLayout(len(numbers), tuple(tiles)))
             first += count
         return layouts
@@ -90,20 +90,20 @@ class LlavaNextAdapter(LlavaAdapter):
         array: IntArray = self.packed(model, numbers, inputs, image)[:, 0].long().numpy()
         return array
 
-    def _across(self, model: PreTrainedModel, inputs: Mapping[str, Any], image: int) -> int:
-        """How many crops lie side by side."""
+    def crop_grid(self, model: PreTrainedModel, inputs: Mapping[str, Any], image: int) -> tuple[int, int]:
+        """Rows and columns of the crops of an image."""
         config: Any = model.config
-        shape = self.stock.get_anyres_image_grid_shape(
+        rows, columns = self.stock.get_anyres_image_grid_shape(
             inputs["image_sizes"][image], config.image_grid_pinpoints, config.vision_config.image_size
         )
-        return int(shape[1])
+        return int(rows), int(columns)
 
-    def _tiles(self, model: PreTrainedModel, numbers: IntArray, first: int, across: int) -> Iterator[Tile]:
+    def _tiles(self, model: PreTrainedModel, numbers: IntArray, first: int, crops: tuple[int, int]) -> Iterator[Tile]:
         side = self.side(model)
         picture = np.where(numbers < 0, -1, numbers // side**2)
         for view in np.unique(picture[picture >= 0]).tolist():
             places = np.flatnonzero(picture == view)
             sources = numbers[places] % side**2
             grid = np.unique(sources // side).size, np.unique(sources % side).size
-            at = divmod(view - 1, across) if view else None
-            yield Tile(first + view, grid, sources, places, at)
+            at = divmod(view - 1, crops[1]) if view else None
+            yield Tile(first + view, grid, sources, places, at, crops if view else None)

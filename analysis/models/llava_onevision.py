@@ -61,7 +61,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
             if len(numbers) < len(whole):
                 tiles = self._shrunk(model, numbers, view)
             else:
-                tiles = [*self._tiles(model, numbers, view, self._across(model, inputs, image))]
+                tiles = [*self._tiles(model, numbers, view, self.crop_grid(model, inputs, image))]
             layouts.append(ImageLayout(len(numbers), tuple(tiles)))
             view += 2 if tiles[-1].resampled else count
         return layouts
@@ -107,7 +107,8 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
         rows = int((numbers < 0).sum())  # a newline each
         grid = rows, len(places) // rows
         order = np.arange(len(places), dtype=np.int64)
-        return [Tile.whole(view, (side, side)), Tile(view + 1, grid, order, places, at=(0, 0), resampled=True)]
+        crops = Tile(view + 1, grid, order, places, at=(0, 0), crops=(1, 1), resampled=True)
+        return [Tile.whole(view, (side, side)), crops]
 
     def _by_image(
         self, model: PreTrainedModel, values: Sequence[Tensor], inputs: Mapping[str, Any]

@@ -76,9 +76,10 @@ class MllamaAdapter(AbstractAdapter):
         layouts, view = [], 0
         for high, wide in self._crops(model, inputs):
             tiles = []
+            crops = (high, wide) if high * wide > 1 else None
             for number in range(high * wide):
-                at = divmod(number, wide) if high * wide > 1 else None
-                tiles.append(Tile(view, (rows, columns), places, places + 1 + number * stride, at))
+                at = divmod(number, wide) if crops else None
+                tiles.append(Tile(view, (rows, columns), places, places + 1 + number * stride, at, crops))
                 view += 1
             layouts.append(ImageLayout(room * stride, tuple(tiles)))
         return layouts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, StaticCache
 
 from analysis.models import AbstractAdapter
+
+from .shadowing import shadowed
 
 Options = dict[str, Any]
 
@@ -51,6 +55,34 @@ def refuse_labels(model: nn.Module, args: tuple[Any, ...], options: Options) -> 
             "`labels` cannot be aligned with the shortened sequence of a pruned model: leave them out and score "
             "the last n tokens from the right, logits[:, -n - 1 : -1]"
         )
+
+
+@contextmanager
+def whole_prompts(model: PreTrainedModel, adapter: AbstractAdapter) -> Iterator[None]:
+    """Inside, `generate` refuses prompts with images that it would hand over in chunks.
+
+    What comes with a filled cache looks like the next turn of a conversation, so a chunk could not be told from it: a
+    pruner that reads the question would read its beginning.
+    """
+
+    def refusing(stock: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(stock)
+        def prefill(input_ids: Tensor, generation_config: Any, *others: Any, **named: Any) -> Any:
+            size = generation_config.prefill_chunk_size
+            if size is not None and size < input_ids.shape[1] and (input_ids == adapter.image_token_id(model)).any():
+                raise ValueError(
+                    f"`prefill_chunk_size` must be None or at least {input_ids.shape[1]}, the length of the prompt, "
+                    f"while pruning, got {size}: prompts must come whole"
+                )
+            return stock(input_ids, generation_config, *others, **named)
+
+        return prefill
+
+    if hasattr(model, "_prefill"):  # a base model without a head cannot generate
+        with shadowed(model, "_prefill", refusing):
+            yield
+    else:
+        yield
 
 
 def seen_prompts(

@@ -226,7 +226,7 @@ def _encoded(
             heard: dict[str, Any] = {name: of_tile(name, seen[tile.view], tile) for name, seen in arrays.items()}
             vectors, projected_rows = (part.float().cpu().numpy() for part in (own[-1], rows[places]))
             heard["groups"] = None if groups is None else groups[tile.view]
-            heard |= {"at": tile.at, "key": keys[tile.view], "seed": seed}
+            heard |= {"at": tile.at, "crops": tile.crops, "key": keys[tile.view], "seed": seed}
             tokens.append(VisualTokens(vectors, projected_rows, tile.grid, **heard))
     return Encoded(tuple(tokens), tuple(layouts), tuple(projected), tuple(own))
 

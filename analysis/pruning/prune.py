@@ -12,6 +12,7 @@ from analysis.models import AbstractAdapter, Vlm, adapter_for
 from solvers.arrays import IntArray
 
 from .active import only_one
+from .arguments import whole_prompts
 from .cross_attention import CrossAttentionHooks
 from .hooks import PruningHooks
 from .inputs import PositionPolicy, checked_policy
@@ -90,8 +91,8 @@ def prune(
     ValueError
         On entering: for a `keep` outside [1, n], a family that is not supported, or "compact" where it is not defined.
         On a call inside: for a `keep` that an image is too small for, image features that are not finite, `labels`,
-        `inputs_embeds`, static caches, packed sequences, chunked prefill, or a cache that `generate` filled before and
-        counts by its shortened length.
+        `inputs_embeds`, static caches, packed sequences, prompts in chunks, or a cache that `generate` filled before
+        and counts by its shortened length.
     KeyError
         For an unknown pruner or policy; the nearest name is suggested.
     TypeError
@@ -119,7 +120,7 @@ def prune(
             )
         chosen.checked_needs()
         inside = InsideHooks(stock, adapter, chosen, _checked_keep(stock, adapter, keep), policy=policy, log=log)
-        with only_one(stock.base_model, "inside", inside), inside.attached():
+        with only_one(stock.base_model, "inside", inside), whole_prompts(stock, adapter), inside.attached():
             yield log
         return
     selector = Selector(
@@ -133,7 +134,7 @@ def prune(
     truth = _checked_needed(chosen, needed, adapter, stock)
     kind = CrossAttentionHooks if adapter.cross_attention else PruningHooks
     hooks = kind(stock, adapter, selector, policy=policy, seed=seed, needed=truth, log=log)
-    with only_one(stock.base_model, "before", hooks), hooks.attached():
+    with only_one(stock.base_model, "before", hooks), whole_prompts(stock, adapter), hooks.attached():
         yield log
 
 

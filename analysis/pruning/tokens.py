@@ -17,6 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 FIELDS = ("features", "projected", "grid", "cls", "attention_map", "keys", "first_cls", "last_cls", "last_keys",
           "groups", "text", "needed")  # fmt: skip
 """What a pruner may need."""
+_ROWS = ("features", "projected", "cls", "keys", "first_cls", "last_cls", "last_keys")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,9 @@ class VisualTokens:
         Ground truth of a benchmark: the tokens that the answer needs, int64, or None.
     seed
         Seed of pruners that draw.
-    at
-        Row and column of a crop among the crops of its image; None for a whole image.
+    at, crops
+        Row and column of a crop among the crops of its image, and how many rows and columns of them there are, those
+        of nothing but padding included; None for a whole image.
     key
         Name of the image in the random streams. A digest of its pixels, so the same image draws the same tokens in
         whatever batch it comes.
@@ -82,6 +84,7 @@ class VisualTokens:
     needed: IntArray | None = None
     seed: int = 0
     at: tuple[int, int] | None = None
+    crops: tuple[int, int] | None = None
     key: str = ""
     _cosines: _Cosines | None = field(default=None, repr=False)
 
@@ -145,18 +148,33 @@ class VisualTokens:
         """The same tokens with the ground truth of a question."""
         return replace(self, needed=np.asarray(needed))
 
+    def only(self, tokens: IntArray) -> VisualTokens:
+        """Some of the tokens as a picture in a single row, without the fields that count tokens of the whole one."""
+        fields: dict[str, Any] = {}
+        for name in _ROWS:
+            if getattr(self, name) is not None:
+                fields[name] = getattr(self, name)[tokens]
+        if self.attention_map is not None:
+            fields["attention_map"] = self.attention_map[np.ix_(tokens, tokens)]
+        return replace(self, grid=(1, len(tokens)), groups=None, needed=None, at=None, crops=None, **fields)
+
 
 def joined(tiles: Sequence[VisualTokens]) -> VisualTokens:
     """The tiles of one image as one picture in a single row; a map of attention holds 0 between tiles."""
     first = tiles[0]
     fields: dict[str, Any] = {}
-    for name in ("features", "projected", "cls", "keys", "first_cls", "last_cls", "last_keys"):
+    for name in _ROWS:
         if getattr(first, name) is not None:
             fields[name] = np.concatenate([getattr(tile, name) for tile in tiles])
     if first.attention_map is not None:
         fields["attention_map"] = block_diag(*(tile.attention_map for tile in tiles)).astype(np.float32)
     return replace(
-        first, at=None, grid=(1, len(fields["projected"])), **fields, key="+".join(tile.key for tile in tiles)
+        first,
+        at=None,
+        crops=None,
+        grid=(1, len(fields["projected"])),
+        **fields,
+        key="+".join(tile.key for tile in tiles),
     )
 
 

@@ -30,6 +30,7 @@ from ..inputs import PositionPolicy, take
 from ..log import PruningLog
 from ..pruner import Keep
 from ..selection import Kept
+from ..shadowing import shadowed
 from .batch import Batch, entering
 from .prefill import Choices, PrefillPass
 from .side import Shorter, Side
@@ -115,9 +116,9 @@ class InsideHooks:
         model, language_model = self._model, self._side.language_model
         with ExitStack() as stack:
             stack.callback(self._forget)
-            stack.enter_context(_shadowed(self._base, "get_image_features", self._noting_layouts))
+            stack.enter_context(shadowed(self._base, "get_image_features", self._noting_layouts))
             if hasattr(language_model, "_deepstack_process"):
-                stack.enter_context(_shadowed(language_model, "_deepstack_process", self._deepstack))
+                stack.enter_context(shadowed(language_model, "_deepstack_process", self._deepstack))
             hooks = [
                 model.register_forward_pre_hook(refuse_labels, with_kwargs=True),
                 model.register_forward_pre_hook(self._before_model, with_kwargs=True),
@@ -235,17 +236,3 @@ class InsideHooks:
             return stock(states, visual, features)
 
         return process
-
-
-@contextmanager
-def _shadowed(module: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """`module.name` is `make` of what it was inside, by an attribute of the instance that goes afterwards."""
-    before = vars(module).get(name)
-    setattr(module, name, make(getattr(module, name)))
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(module, name)
-        else:
-            setattr(module, name, before)

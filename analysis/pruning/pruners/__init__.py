@@ -16,6 +16,7 @@ from .coverage import EADP, SCOPE, MMTok, OTPrune
 from .features import CDPruner, DivPrune, GreedyPrune
 from .inside import Dart, FastV, Feather, GreedyPruneInside, PyramidDrop, SparseVLM, SparseVLMPlus
 from .merging import TRIM, Pooling, PruMerge, VisionZip
+from .mixture import ImportantAndDiverse
 from .own import OwnRule, own_rule
 from .solver import SolverPruner
 from .tome import ToMe
@@ -38,6 +39,7 @@ __all__ = [
     "GreedyPruneInside",
     "HiRED",
     "HoloV",
+    "ImportantAndDiverse",
     "MMTok",
     "OTPrune",
     "Oracle",
@@ -72,6 +74,7 @@ PRUNERS: tuple[AbstractPruner, ...] = (
     EADP(),
     HoloV(),
     HiRED(),
+    ImportantAndDiverse(),
     VisionZip(),
     PruMerge(),
     PruMerge(plus=True),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from solvers import rules
 from solvers.arrays import IntArray
 
@@ -125,18 +127,18 @@ class HiRED(AbstractPruner):
 
     def quotas(self, tiles: Sequence[VisualTokens], keep: int) -> list[int]:
         """As the method has it: see `solvers.rules.hired_quotas`."""
-        whole, crops = tiles[0], {tile.at: tile for tile in tiles[1:] if tile.at is not None}
-        if whole.at is not None or not crops or len(crops) != len(tiles) - 1:
+        whole, crops = tiles[0], [(tile.at, tile.crops, len(tile)) for tile in tiles[1:]]
+        if whole.at is not None or not crops or crops[0][1] is None:
             return super().quotas(tiles, keep)
-        rows, columns = (1 + max(at[axis] for at in crops if at is not None) for axis in (0, 1))
+        shape = crops[0][1]
         # Crops that unpadding has cut away entirely hold nothing.
-        cells = [crops.get((row, column)) for row in range(rows) for column in range(columns)]
-        sizes = [len(whole), *(0 if cell is None else len(cell) for cell in cells)]
+        sizes = np.zeros(1 + shape[0] * shape[1], dtype=np.int64)
+        numbers = [0, *(1 + at[0] * shape[1] + at[1] for at, _, _ in crops if at is not None)]
+        sizes[numbers] = [len(tile) for tile in tiles]
         shares = rules.hired_quotas(
-            whole.evidence("first_cls"), whole.grid, (rows, columns), keep, self.alpha, sizes=sizes, areas=self.areas
-        ).tolist()
-        by_place = {(number // columns, number % columns): share for number, share in enumerate(shares[1:])}
-        return [shares[0], *(by_place[tile.at] for tile in tiles[1:] if tile.at is not None)]
+            whole.evidence("first_cls"), whole.grid, shape, keep, self.alpha, sizes=sizes, areas=self.areas
+        )
+        return [int(share) for share in shares[numbers]]
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
         return rules.hired(tokens.evidence("cls"), keep)

@@ -20,7 +20,7 @@ class Random(AbstractPruner):
 
     position_ids: ClassVar[str] = "keep"
     name: ClassVar[str] = "random"
-    needs: ClassVar[frozenset[str]] = frozenset({"grid"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     cite: ClassVar[str] = "baseline: chance"
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:

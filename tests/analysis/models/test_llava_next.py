@@ -19,7 +19,8 @@ from transformers import LlavaNextForConditionalGeneration, LlavaNextImageProces
 from analysis.capture import ClsRow, LastRow, record
 from analysis.models import LlavaNextAdapter, Vlm, adapter_for, load, wrap
 from analysis.pruning import encode_images, prune
-from analysis.pruning.pruners import FasterVLM, UniformGrid, VisPruner
+from analysis.pruning.pruners import FasterVLM, HiRED, UniformGrid, VisPruner
+from solvers import rules
 
 from ..pruning.families import FAMILIES, PINPOINTS, SIZES, crops, llava_next
 
@@ -65,6 +66,7 @@ def test_layout_by_hand() -> None:
         (3, (3, 4), (1, 0)),
         (4, (3, 4), (1, 1)),
     ]
+    assert [tile.crops for tile in layout.tiles] == [None, *4 * [(2, 2)]]
     assert layout.separators.tolist() == places[:, 8].tolist()
     expected = [(np.arange(16), np.arange(16))]
     expected += [(np.arange(4, 16), places[:3, :4]), (np.arange(4, 16), places[:3, 4:8])]
@@ -77,6 +79,7 @@ def test_layout_by_hand() -> None:
 def test_crops_of_nothing_but_padding_are_no_tiles() -> None:
     middle = layout_of((100, 50), [[56, 168]])  # the image is two tokens wide and stands in the middle of three crops
     assert [(tile.view, tile.grid, tile.at) for tile in middle.tiles] == [(0, (4, 4), None), (2, (4, 2), (0, 1))]
+    assert middle.tiles[1].crops == (1, 3)
     assert middle.tiles[1].sources.tolist() == [1, 2, 5, 6, 9, 10, 13, 14]
     thin = layout_of((300, 20))  # thinner than a token: newlines alone are left of its crops
     assert [tile.view for tile in thin.tiles] == [0]
@@ -115,7 +118,7 @@ def test_evidence_is_that_of_each_crop(vlm: Vlm) -> None:
             np.testing.assert_allclose(tokens.evidence(name), row, atol=1e-5)
         among = maps[2][tile.view, 1:, 1:][tile.sources][:, tile.sources]
         np.testing.assert_allclose(tokens.attention_map, among, atol=1e-5)
-        assert tokens.at == tile.at
+        assert (tokens.at, tokens.crops) == (tile.at, tile.crops)
 
 
 def test_pixels_crop_by_crop_encode_the_same(vlm: Vlm) -> None:
@@ -160,6 +163,26 @@ def test_tiles_together_are_one_picture(vlm: Vlm) -> None:
     with prune(vlm, FasterVLM(), 12, tiles="together") as log:
         vlm.model(**batch)
     assert log.kept[0].tolist() == np.sort(places[np.argsort(-scores, kind="stable")[:12]]).tolist()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("areas", ["squares", "runs"])
+def test_hired_divides_its_budget_by_where_the_whole_image_is_looked_at(vlm: Vlm, areas: str) -> None:
+    batch = NEXT.batch(2)
+    encoded = encode_images(vlm, batch["pixel_values"], {"cls", "first_cls"}, image_sizes=batch["image_sizes"])
+    tiles = encoded.layouts[0].tiles
+    shares = rules.hired_quotas(
+        encoded[0].evidence("first_cls"), (4, 4), (2, 2), 21, sizes=[len(tile) for tile in tiles], areas=areas
+    )
+    assert len(set(shares[1:].tolist())) > 1  # not the equal shares of other pruners
+    chosen = [
+        tile.places[rules.hired(tokens.evidence("cls"), share)]
+        for tile, tokens, share in zip(tiles, encoded, shares, strict=True)
+        if share
+    ]
+    with prune(vlm, HiRED(areas=areas), 21) as log:
+        vlm.model(**batch)
+    assert log.kept[0].tolist() == np.sort(np.concatenate(chosen)).tolist()
 
 
 def test_more_than_the_tiles_hold(vlm: Vlm) -> None:

@@ -136,6 +136,7 @@ def test_crops_that_are_shrunk_are_one_tile(shrinking: Vlm) -> None:
     whole, part = ((4, 4), False, None), (3, 4)
     assert grids[2] == [(grids[2][0][0], *whole), (grids[2][0][0] + 1, part, True, (0, 0))]
     assert [layout.tiles[-1].resampled for layout in layouts] == [True, True, True]
+    assert {layout.tiles[-1].crops for layout in layouts} == {(1, 1)}
     assert layouts[2].tokens == 16 + 3 * 5
     assert layouts[2].separators.tolist() == [20, 25, 30]
     assert layouts[2].tiles[1].places.tolist() == [16, 17, 18, 19, 21, 22, 23, 24, 26, 27, 28, 29]

@@ -35,6 +35,8 @@ def test_layouts() -> None:
     assert whole.tokens == wide.tokens == one.tokens == ROOM * STATES
     ats: list[list[tuple[int, int] | None]] = [[tile.at for tile in layout.tiles] for layout in (whole, wide, one)]
     assert ats == [[(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 0), (0, 1)], [None]]
+    shapes = [{tile.crops for tile in layout.tiles} for layout in (whole, wide, one)]
+    assert shapes == [{(2, 2)}, {(1, 2)}, {None}]
     assert [tile.view for layout in (whole, wide, one) for tile in layout.tiles] == list(range(7))
     np.testing.assert_array_equal(wide.tiles[1].places, np.arange(STATES + 1, 2 * STATES))
     assert set(wide.separators) == {0, STATES, *range(2 * STATES, 4 * STATES)}

@@ -20,6 +20,7 @@ from analysis.pruning.pruners import CDPruner, FoPruRows, Pooling, Random
 from . import beside
 from .beside import CROSS, PROMPTS, ROOM, SELF, STATES, batch, tiles_of
 from .families import Arguments
+from .left_alone import state_of
 
 GREEDY: Arguments = {"max_new_tokens": 4, "do_sample": False}
 LOGITS: Arguments = GREEDY | {"output_logits": True, "return_dict_in_generate": True}
@@ -59,14 +60,6 @@ def hidden(model: PreTrainedModel, kept: list[np.ndarray]) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def state_of(model: PreTrainedModel) -> Arguments:
-    kinds = ("_forward_hooks", "_forward_pre_hooks")
-    return {
-        "attributes": {name: set(vars(module)) for name, module in model.named_modules()},
-        "hooks": {name: [len(getattr(module, kind)) for kind in kinds] for name, module in model.named_modules()},
-    }
 
 
 @torch.no_grad()

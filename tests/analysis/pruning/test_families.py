@@ -6,18 +6,14 @@ shown with fused attention, the first three also with eager attention.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, StaticCache
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import PreTrainedModel
 
 from analysis.models import adapter_for
 from analysis.pruning import PRUNERS, AbstractPruner, VisualTokens, prune
@@ -26,6 +22,7 @@ from analysis.pruning.pruners import Random, UniformGrid
 
 from .families import FAMILIES, IMAGE, PROMPTS, Arguments, Family
 from .hand_run import by_hand, masked_instead
+from .left_alone import family_left_as_it_was
 
 GREEDY: Arguments = {"max_new_tokens": 4, "do_sample": False}
 LOGITS: Arguments = GREEDY | {"output_logits": True, "return_dict_in_generate": True}
@@ -73,36 +70,11 @@ def skip_without(model: PreTrainedModel, policy: str) -> None:
         pytest.skip("tokens have ids of time, row and column")
 
 
-def state_of(model: PreTrainedModel) -> Arguments:
-    """All that pruning might leave behind."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
-    return {
-        "attributes": {name: set(vars(module)) for name, module in model.named_modules()},
-        "hooks": {name: [len(getattr(module, kind)) for kind in hooks] for name, module in model.named_modules()},
-        "configs": (model.config.to_dict(), model.generation_config.to_dict()),
-        "registries": [
-            {name: dict(value) if isinstance(value, dict) else value for name, value in vars(registry).items()}
-            for registry in (ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS)
-        ],
-    }
-
-
-@functools.cache
-def stock_state(model: PreTrainedModel, family: Family) -> tuple[Arguments, dict[str, Tensor]]:
-    """State and weights of a model that has run, but never been pruned: the library adds hooks of its own then."""
-    model.generate(**family.batch(2), **GREEDY)
-    return state_of(model), {name: value.clone() for name, value in model.state_dict().items()}
-
-
 @pytest.fixture(autouse=True)
 def models_are_left_as_they_were(family: Family) -> Iterator[None]:
     """After every test here, also one with an exception inside `prune`."""
-    models = [family.model(attention) for attention in ("sdpa", "eager")]
-    before = [stock_state(model, family) for model in models]
-    yield
-    for model, (state, weights) in zip(models, before, strict=True):
-        assert state_of(model) == state
-        assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    with family_left_as_it_was(family):
+        yield
 
 
 # keeping everything, and three tokens ------------------------------------------------------------
@@ -344,82 +316,3 @@ def test_broken_pruners(
     model = family.model()
     with pytest.raises(error, match=match), prune(model, Returning(), KEEP):
         model.generate(**family.batch(*BATCH), **GREEDY)
-
-
-# refusals ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("keep", [0, 10_000])
-def test_wrong_budget(family: Family, keep: int) -> None:
-    model = family.model()
-    with (
-        pytest.raises(ValueError, match=r"`keep` must be in \[1, "),
-        prune(model, Drawn(), keep),
-    ):
-        model(**family.batch(2))
-
-
-def test_compact_ids_only_where_they_are_defined(family: Family) -> None:
-    model = family.model()
-    refused = pytest.raises(ValueError, match="must be 'keep' for a family whose tokens have ids of time, row and")
-    outcome: Any = nullcontext() if adapter_for(model).position_axes == 1 else refused
-    with outcome, prune(model, Drawn(), KEEP, position_ids="compact") as log:
-        assert log.position_ids == "compact"
-
-
-def test_features_that_are_not_finite(family: Family) -> None:
-    model, batch = family.model(), family.batch(2)
-    broken = batch | {"pixel_values": torch.full_like(batch["pixel_values"], torch.nan)}
-    with prune(model, Drawn(), KEEP):
-        expected = model.generate(**batch, **GREEDY)
-        with pytest.raises(ValueError, match="`features` must be finite, got"):
-            model.generate(**broken, **GREEDY)
-        assert torch.equal(model.generate(**batch, **GREEDY), expected)
-
-
-def test_static_caches(family: Family) -> None:
-    model, batch = family.model(), family.batch(2)
-    cache = StaticCache(config=model.config.get_text_config(), max_cache_len=256)
-    with prune(model, Drawn(), KEEP):
-        with pytest.raises(ValueError, match="static caches are not supported"):
-            model(**batch, past_key_values=cache)
-        with pytest.raises(ValueError, match="static caches are not supported"):
-            model.generate(**batch, **GREEDY, cache_implementation="static", disable_compile=True)
-        vars(model).pop("_previous_max_cache_length", None)  # the stock `generate` leaves it there
-
-
-def test_packed_sequences(family: Family) -> None:
-    model, batch = family.model(), family.batch(2)
-    length = batch["input_ids"].shape[1]
-    packed = batch | {"attention_mask": None, "position_ids": torch.arange(length)[None] % (length - 3)}
-    refused = pytest.raises(ValueError, match="packed sequences are not supported")
-    with prune(model, Drawn(), KEEP), refused:
-        model(**packed)
-
-
-def test_window_shorter_than_the_prompt(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, text = family.model(), family.model().config.get_text_config()
-    monkeypatch.setattr(text, "sliding_window", 8, raising=False)
-    monkeypatch.setattr(text, "layer_types", ["sliding_attention"] * 4, raising=False)
-    refused = pytest.raises(ValueError, match="must fit into the sliding window of 8 while pruning")
-    with prune(model, Drawn(), KEEP), refused:
-        model(**family.batch(2))
-
-
-@torch.no_grad()
-def test_prompt_in_chunks(family: Family) -> None:
-    model, batch = family.model(), family.batch(2)
-    cache = DynamicCache(config=model.config.get_text_config())
-    first = {name: value[:, :6] for name, value in batch.items() if value.shape == batch["input_ids"].shape}
-    rest = batch | {name: batch[name][:, 6:] for name in first if name != "attention_mask"}
-    with prune(model, Drawn(), KEEP):
-        model(**first, past_key_values=cache)
-        with pytest.raises(ValueError, match="images must come with the first tokens of a prompt"):
-            model(**rest, past_key_values=cache)
-
-
-def test_labels(family: Family) -> None:
-    model, batch = family.model(), family.batch(2)
-    refused = pytest.raises(ValueError, match="`labels` cannot be aligned")
-    with prune(model, Drawn(), KEEP), refused:
-        model(**batch, labels=batch["input_ids"])

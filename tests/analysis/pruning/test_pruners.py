@@ -13,6 +13,7 @@ from analysis.pruning.pruners import (
     CDPruner,
     FasterVLM,
     GreedyPrune,
+    HiRED,
     Oracle,
     Random,
     SolverPruner,
@@ -273,3 +274,12 @@ def test_solver_pruners_are_named_by_what_differs() -> None:
     assert SolverPruner(time_limit=2.0).name == "Greedy+FacilityLocation[time_limit=2]"
     entry = SolverPruner(solvers.TopK("cls"), solvers.Saliency("cls"), signal="cls", space="features")
     assert entry.name.endswith("[cls, features]")
+
+
+def test_hired_knows_of_crops_that_are_gone(visual_tokens: Make) -> None:
+    """The middle one of three crops below each other is all that unpadding has left."""
+    whole = visual_tokens(0, (6, 6), needed=None, first_cls=np.eye(36)[14] + np.linspace(0.1, 0.2, 36))
+    left = visual_tokens(1, (2, 6), needed=None, at=(1, 0), crops=(3, 1))
+    assert HiRED(alpha=0.5).quotas([whole, left], 20) == [10, 10]
+    assert HiRED(alpha=0.9).quotas([whole, left], 20) == [18, 2]
+    assert HiRED(alpha=0.1).quotas([whole, left], 20) == [8, 12]  # all that it holds

@@ -54,8 +54,8 @@ class Backwards(AbstractMerger):
 def anyres(visual_tokens: Make) -> Encoded:
     """One image: 4 tokens of the whole, then two rows of two crops side by side with a newline behind each row."""
     whole = Tile.whole(0, (2, 2))
-    left = Tile(1, (2, 2), np.array([0, 1, 2, 3]), np.array([4, 5, 9, 10]), at=(0, 0))
-    right = Tile(2, (2, 2), np.array([0, 1, 2, 3]), np.array([6, 7, 11, 12]), at=(0, 1))
+    left = Tile(1, (2, 2), np.array([0, 1, 2, 3]), np.array([4, 5, 9, 10]), at=(0, 0), crops=(1, 2))
+    right = Tile(2, (2, 2), np.array([0, 1, 2, 3]), np.array([6, 7, 11, 12]), at=(0, 1), crops=(1, 2))
     tokens = tuple(visual_tokens(draw, (2, 2), needed=None) for draw in range(3))
     rows = torch.arange(14.0)[:, None].expand(-1, 10).clone()
     features = tuple(torch.tensor(entry.features) for entry in tokens)

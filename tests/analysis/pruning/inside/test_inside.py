@@ -1,27 +1,22 @@
-"""`prune` with pruners inside the language model: other pruners around it, ends of prompts, merging, caches, errors."""
+"""`prune` with pruners inside the language model: other pruners around it, ends of prompts, merging, caches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel, StaticCache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from torch import Tensor
 
-from analysis.capture.attention_call import AttentionCall, call_of, listening
 from analysis.models import adapter_for
 from analysis.pruning import prune
-from analysis.pruning.inside import AbstractInnerPruner, Stage, StageEvidence
-from analysis.pruning.pruners import FastV, Feather, PyramidDrop, Random, SparseVLM, UniformGrid
+from analysis.pruning.inside import Stage, StageEvidence
+from analysis.pruning.pruners import FastV, PyramidDrop, Random, SparseVLM, UniformGrid
 from solvers.arrays import IntArray
 
 from ..families import FAMILIES, IMAGE, Arguments, Family
+from ..left_alone import left_as_it_was
 from .oracles import Drawn, by_hand, layer_arguments, places_left
 
 GREEDY: Arguments = {"max_new_tokens": 4, "do_sample": False}
@@ -30,40 +25,6 @@ CLOSE: dict[str, float] = {"atol": 1e-4, "rtol": 1e-4}
 LLAVA = FAMILIES[0]
 SOME = [family for family in FAMILIES if family.name in {"llava", "qwen2_vl", "qwen3_vl", "gemma3"}]
 some_families = pytest.mark.parametrize("family", SOME, ids=lambda family: family.name)
-
-
-@dataclass(frozen=True)
-class Failing(AbstractInnerPruner):
-    """Raises at its second stage."""
-
-    name: ClassVar[str] = "failing"
-    needs: ClassVar[frozenset[str]] = frozenset({"attention", "unrotated"})
-    cite: ClassVar[str] = "test"
-
-    def _stages(self, tokens: int, layers: int, keep: int) -> tuple[Stage, ...]:
-        return Stage(1, keep + 1), Stage(3, keep)
-
-    def _choose(self, evidence: StageEvidence, stage: Stage) -> IntArray:
-        if stage.layer == 3:
-            raise ZeroDivisionError("inside the pruner")
-        return np.arange(stage.keep)
-
-
-def state_of(model: PreTrainedModel) -> Arguments:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
-    return {
-        "attributes": {name: set(vars(module)) for name, module in model.named_modules()},
-        "hooks": {name: [len(getattr(module, kind)) for kind in kinds] for name, module in model.named_modules()},
-        "config": model.config.to_dict(),
-        "registry": set(vars(ALL_ATTENTION_FUNCTIONS)),
-    }
-
-
-@contextmanager
-def left_as_it_was(model: PreTrainedModel) -> Iterator[None]:
-    before = state_of(model)
-    yield
-    assert state_of(model) == before
 
 
 # together with a pruner ahead of the language model ------------------------------------------------------------
@@ -317,143 +278,3 @@ def test_choices_are_made_anew_for_another_image() -> None:
         fresh = run(other)
     assert all(torch.equal(a, b) for a, b in zip(results[0].logits, results[2].logits, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(results[1].logits, fresh.logits, strict=True))
-
-
-# errors, and the model afterwards ------------------------------------------------------------
-
-
-@some_families
-def test_the_model_is_as_it_was_afterwards(family: Family) -> None:
-    model, batch = family.model(), family.batch(0, 1, 2)
-    stock = model.generate(**batch, **LOGITS)
-    for entry in (PyramidDrop(), SparseVLM(), Feather()):
-        with left_as_it_was(model), prune(model, entry, 3):
-            assert not torch.equal(model.generate(**batch, **LOGITS).logits[0], stock.logits[0])
-    again = model.generate(**batch, **LOGITS)
-    assert all(torch.equal(a, b) for a, b in zip(again.logits, stock.logits, strict=True))
-
-
-@some_families
-def test_after_an_exception_everything_goes_on(family: Family) -> None:
-    model, batch = family.model(), family.batch(0, 2)
-    stock = model.generate(**batch, **LOGITS)
-    with left_as_it_was(model), pytest.raises(ZeroDivisionError), prune(model, Failing(), 3):
-        model.generate(**batch, **GREEDY)
-    with left_as_it_was(model), prune(model, Failing(), 3):
-        with pytest.raises(ZeroDivisionError, match="inside the pruner"):
-            model(**batch)
-        text = family.batch(1)
-        model(**text)  # a prompt that is not pruned
-    again = model.generate(**batch, **LOGITS)
-    assert all(torch.equal(a, b) for a, b in zip(again.logits, stock.logits, strict=True))
-
-
-@torch.no_grad()
-def test_a_layer_that_fails_while_it_is_listened_to() -> None:
-    model, batch = LLAVA.model(), LLAVA.batch(2)
-
-    def fail(*_: Any) -> None:
-        raise ZeroDivisionError("inside the layer")
-
-    hook = adapter_for(model).text_layers(model)[1].mlp.register_forward_pre_hook(fail)
-    try:
-        with (
-            left_as_it_was(model),
-            pytest.raises(ZeroDivisionError, match="inside the layer"),
-            prune(model, "fastv", 3),
-        ):
-            model(**batch)
-    finally:
-        hook.remove()
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"keep": 0}, r"`keep` must be in \[1, 16\], got 0"),
-        ({"keep": 17}, r"`keep` must be in \[1, 16\], got 17"),
-        ({"keep": 2.5}, "`keep` must be an integer"),
-        ({"pruner": FastV(layer=4)}, r"`layer` must be in \[1, 3\], got 4"),
-        ({"pruner": FastV(budget="average")}, r"`keep` must be at least 8\.5 on average over 4 layers"),
-    ],
-)
-def test_budgets_and_layers_that_cannot_be(options: Arguments, match: str) -> None:
-    model = LLAVA.model()
-    given = {"pruner": FastV(), "keep": 3} | options
-    with left_as_it_was(model), pytest.raises(ValueError, match=match), prune(model, **given):
-        model(**LLAVA.batch(2))
-
-
-def test_evidence_that_does_not_exist() -> None:
-    class Curious(Drawn):
-        needs: ClassVar[frozenset[str]] = frozenset({"atention"})
-
-    with pytest.raises(KeyError, match="unknown evidence 'atention'; did you mean 'attention'"):
-        prune(LLAVA.model(), Curious(), 3).__enter__()
-
-
-@torch.no_grad()
-def test_states_that_are_not_finite() -> None:
-    model, batch = LLAVA.model(), LLAVA.batch(2)
-    broken = batch | {"pixel_values": torch.full_like(batch["pixel_values"], torch.nan)}
-    with left_as_it_was(model), prune(model, FastV(), 3), pytest.raises(ValueError, match="`attention` must be finite"):
-        model(**broken)
-
-
-def test_what_pruning_cannot_follow() -> None:
-    model, batch = LLAVA.model(), LLAVA.batch(2)
-    cache = StaticCache(config=model.config.get_text_config(), max_cache_len=64)
-    with left_as_it_was(model), prune(model, FastV(), 3):
-        with pytest.raises(ValueError, match="`labels` cannot be aligned"):
-            model(**batch, labels=batch["input_ids"])
-        with pytest.raises(ValueError, match="static caches are not supported"):
-            model(**batch, past_key_values=cache)
-        with pytest.raises(ValueError, match="nothing marks the image"):
-            model(inputs_embeds=torch.zeros(1, 5, 64))
-
-
-def test_images_that_were_encoded_elsewhere() -> None:
-    model, batch = LLAVA.model(), LLAVA.batch(2)
-    pixels = batch.pop("pixel_values")
-    with torch.no_grad():
-        encoded = model.base_model.get_image_features(pixel_values=pixels, return_dict=True)
-    refused = pytest.raises(ValueError, match="must have been encoded inside the pruning context")
-    with left_as_it_was(model), prune(model, FastV(), 3), refused:
-        model(**batch, mm_encoder_outputs={"image": encoded})
-
-
-# asking an attention module without running it ------------------------------------------------------------
-
-
-@torch.no_grad()
-def test_call_of_asks_without_being_heard() -> None:
-    model, heard = LLAVA.model(), []
-    layer: Any = adapter_for(model).text_layers(model)[1]
-    states = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(0))
-    turns = adapter_for(model).language_model(model).rotary_emb(states, torch.arange(5)[None])
-    options = {"hidden_states": states, "position_embeddings": turns, "attention_mask": None, "past_key_values": None}
-
-    def hear(module: nn.Module, call: AttentionCall) -> None:
-        heard.append((module, call))
-
-    with left_as_it_was(model):
-        with listening(hear):
-            asked = call_of(layer.self_attn, **options)
-            assert not heard
-            layer.self_attn(**options)
-        ((module, call),) = heard
-        call_of(layer.self_attn, **options)
-    assert module is layer.self_attn
-    assert torch.equal(asked.query, call.query)
-    assert torch.equal(asked.key, call.key)
-
-
-def test_call_of_a_module_that_asks_nobody() -> None:
-    class Own(nn.Module):
-        def forward(self, hidden_states: Tensor) -> Tensor:
-            return hidden_states
-
-    before = set(vars(ALL_ATTENTION_FUNCTIONS))
-    with pytest.raises(ValueError, match="Own does not ask the library's registry for its attention function"):
-        call_of(Own(), hidden_states=torch.zeros(1))
-    assert set(vars(ALL_ATTENTION_FUNCTIONS)) == before
