@@ -2,8 +2,8 @@
 
 The recipe: dense pre-training of the vision tower on small windows, questions on small windows, relations on their own,
 windows of many sizes with renumbered position ids, the full grid, and last what pruning leaves of it. A phase ends
-after its minutes; minutes already spent are in the checkpoint, so an interruption costs at most the time since the last
-one.
+after its steps or, where the recipe has none, after its minutes; what is done is in the checkpoint, so an interruption
+costs at most the time since the last one. With steps, another machine and another load see the same batches.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,9 +45,9 @@ class Phase:
     """One stretch of training.
 
     `tokens` is the budget of visual and question tokens per step, from which the batch size follows for each window.
-    Learning rates run linearly from the first to the last value of `rate`; `renumber` is the share of steps with
-    consecutive image position ids, `pruned` the share of steps whose images keep a random number of tokens, log-uniform
-    from `least_kept` to all.
+    `minutes` end it, unless there are `steps`. Learning rates run linearly from the first to the last value of `rate`;
+    `renumber` is the share of steps with consecutive image position ids, `pruned` the share of steps whose images keep
+    a random number of tokens, log-uniform from `least_kept` to all.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Phase:
     pruned: float = 0.0
     least_kept: int = 32
     weights: Weights = field(default_factory=Weights)
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,16 @@ class Progress:
 
     phase: int = 0
     spent: float = 0.0  # seconds in this phase
+    begun: int = 0  # step at which this phase began
     step: int = 0
     images: int = 0
     means: dict[str, float] = field(default_factory=dict)
+
+    def share(self, phase: Phase) -> float:
+        """How much of the phase is done; it ends at 1."""
+        if phase.steps is not None:
+            return (self.step - self.begun) / phase.steps
+        return self.spent / (phase.minutes * 60)
 
     def follow(self, name: str, value: float, keep: float = 0.95) -> None:
         self.means[name] = keep * self.means.get(name, value) + (1 - keep) * value
@@ -282,7 +290,7 @@ class Trainer:
             self._run_phase(self.recipe.phases[self.progress.phase])
             self._score()
             self.progress.phase += 1
-            self.progress.spent = 0.0
+            self.progress.spent, self.progress.begun = 0.0, self.progress.step
             save_checkpoint(self.path, self.trainee, self.optimiser, self.progress)
 
     def _run_phase(self, phase: Phase) -> None:
@@ -290,7 +298,7 @@ class Trainer:
         saved = logged = tuned = -1e9
         glanced = first
         stream = batches(self.recipe, self.progress.phase, self.progress.step)
-        while self.progress.spent < phase.minutes * 60:
+        while self.progress.share(phase) < 1:
             batch = next(stream).to(self.device)
             if self.device.type == "cpu" and time.monotonic() - tuned > 240:
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):  # the step as it will be run
@@ -321,7 +329,7 @@ class Trainer:
         progress = self.progress
         start, end = phase.rate
         warm = min(1.0, (progress.step + 1) / 60)
-        rate = warm * (start + (end - start) * min(1.0, progress.spent / (phase.minutes * 60)))
+        rate = warm * (start + (end - start) * min(1.0, progress.share(phase)))
         renumber = np.random.default_rng((1, progress.step)).random() < phase.renumber
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             losses, right = self.trainee(batch, phase.weights, renumber=bool(renumber))
@@ -353,17 +361,21 @@ class Trainer:
             console.print("fresh scenes: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()))
             return
         shown = "  ".join(f"{name} {p.means[name]:.3f}" for name in ("loss", *TRAINING_TASKS) if name in p.means)
-        done = f"{p.phase + 1}/{len(phases)} {phase.name} {p.spent / 60:.1f}/{phase.minutes:g} min"
+        done = f"{p.phase + 1}/{len(phases)} {phase.name} {p.share(phase):.0%} {p.spent / 60:.1f} min"
         console.print(f"{done}  step {p.step}  {shown}")
 
 
 def main(
     recipe: Annotated[str, typer.Argument(help="a .toml beside this file; auto: gpu if there is one")] = "auto",
-    folder: Annotated[Path | None, typer.Option(help="by default runs/RECIPE")] = None,
+    folder: Annotated[Path | None, typer.Option(help="by default runs/RECIPE, runs/RECIPE-SEED with a seed")] = None,
+    seed: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
 ) -> None:
     """Train in a folder; goes on where it was stopped."""
     name = ("gpu" if torch.cuda.is_available() else "cpu") if recipe == "auto" else recipe
-    Trainer(Recipe.read(name), folder or Path("runs") / name).run()
+    chosen, own = Recipe.read(name), name
+    if seed is not None:
+        chosen, own = replace(chosen, seed=seed), f"{name}-{seed}"
+    Trainer(chosen, folder or Path("runs") / own).run()
 
 
 if __name__ == "__main__":

@@ -117,6 +117,15 @@ def test_a_run_finishes_its_phases_and_logs(tmp_path):
     assert table[["mean", "mean needed@64", "mean random@64"]].stack().between(0, 1).all()
 
 
+def test_steps_end_a_phase_whatever_the_clock_says(tmp_path):
+    phases = tuple(replace(phase, minutes=0.0, steps=steps) for phase, steps in zip(RECIPE.phases, (2, 3), strict=True))
+    trainer = Trainer(replace(RECIPE, phases=phases), tmp_path)
+    trainer.run()
+    assert (trainer.progress.step, trainer.progress.begun) == (5, 5)
+    assert Progress(step=4, begun=2).share(phases[1]) == pytest.approx(2 / 3)
+    assert Progress(spent=30.0).share(replace(phases[0], minutes=2.0, steps=None)) == pytest.approx(0.25)
+
+
 def test_pruned_steps_keep_log_uniform_numbers_of_tokens():
     phase = replace(RECIPE.phases[1], windows=(12,), pruned=0.5, least_kept=9)
     recipe = replace(RECIPE, phases=(phase,))
@@ -156,6 +165,7 @@ def test_shipped_recipes_read(name, tower, start):
     assert sum(phase.minutes for phase in recipe.phases) <= 180
     assert recipe.size == Size(tower=tower)
     assert recipe.start == start
+    assert all((phase.steps is None) == (name != "cpu") for phase in recipe.phases)
     for phase in recipe.phases:
         assert draw(recipe, replace(phase, tokens=1200), 0, 0).images.dtype == torch.uint8
 
