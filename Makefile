@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup test lint study train bench bench-solvers
+.PHONY: setup test lint study train bench bench-solvers test-lmms
 
 setup: $(BIN)/prunescope
 
@@ -37,3 +37,11 @@ bench-solvers:
 	test -x out/peers/bin/python || $(PYTHON) -m venv out/peers
 	out/peers/bin/pip install -c constraints.txt -e . -r benchmarks/requirements.txt
 	out/peers/bin/python -m benchmarks.solvers --out data/measured/solver_speed.csv
+
+# lmms-eval brings about 80 packages of its own. Its torchvision is built for CUDA: beside the CPU torch of constraints.txt
+# it keeps every model of transformers from being imported, and nothing here needs it.
+test-lmms:
+	test -x out/lmms/bin/python || $(PYTHON) -m venv out/lmms
+	out/lmms/bin/pip install -c constraints.txt -e '.[lmms,test]'
+	out/lmms/bin/pip uninstall -y torchvision timm
+	out/lmms/bin/pytest -n0 tests/analysis/evaluation/lmms

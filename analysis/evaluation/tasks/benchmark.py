@@ -15,6 +15,7 @@ from solvers.names import nearest
 
 from ..accuracy import SETTING
 from .local_files import decode_picture
+from .parquet_table import IMAGE, ParquetTable, shards
 from .task import AbstractTask, Mark, Question, Sample
 
 LLAVA, LMMS_EVAL = "llava", "lmms-eval"
@@ -196,8 +197,16 @@ class AbstractBenchmark(AbstractTask):
 
 
 class AbstractFolderBenchmark(AbstractBenchmark):
-    """A benchmark whose pictures are files; a subclass has these fields and says `_home`."""
+    """A benchmark in its official files with pictures beside them, or in its parquet edition with pictures inside.
 
+    Where `folder` is a parquet file, or parquet shards of the split lie in it, they are read. A subclass has these
+    fields, says `_home`, and reads official files in `_from_files`, parquet in `_from_rows`. The columns are those of
+    the data sets of lmms-lab on the hub of Hugging Face, as their cards state them.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+    """Columns that a parquet edition must have, besides the pictures."""
+    optional_columns: ClassVar[tuple[str, ...]] = ()
     folder: Path | str
     split: str
     pictures: Path | str | None
@@ -221,13 +230,65 @@ class AbstractFolderBenchmark(AbstractBenchmark):
         """Where the pictures are looked up."""
         return Path(self.pictures) if self.pictures is not None else Path(self.folder) / self._home
 
+    @cached_property
+    def table(self) -> ParquetTable | None:
+        """The parquet edition, if `folder` is such a file or holds shards of the split; else None."""
+        files = shards(self.folder, self._stem)
+        pictures = getattr(self, "pictures", None)
+        if files and pictures is not None:
+            raise ValueError(f"`pictures` must be None for parquet, which holds its pictures, got {str(pictures)!r}")
+        return ParquetTable(files, (*self.columns, IMAGE), self.optional_columns) if files else None
+
+    @property
+    def _stem(self) -> str:
+        """How the names of the split's parquet shards begin."""
+        return self.split
+
+    @property
+    def _beside(self) -> Path:
+        """Where other files lie that belong to the data."""
+        return Path(self.folder).parent if Path(self.folder).suffix == ".parquet" else Path(self.folder)
+
+    @abc.abstractmethod
+    def _from_files(self) -> Iterator[tuple[str, Question]]:
+        """As `_questions`, out of the official files."""
+
+    @abc.abstractmethod
+    def _from_rows(self, table: ParquetTable) -> Iterator[tuple[int, str, Question]]:
+        """Each question of the parquet edition with its row and the name of its picture."""
+
+    @cached_property
+    def _asked(self) -> list[tuple[int, str, Question]]:
+        return [] if self.table is None else list(self._from_rows(self.table))
+
+    @property
+    def _picture_table(self) -> ParquetTable | None:
+        """Where the pictures of the parquet edition are."""
+        return self.table
+
+    @cached_property
+    def _picture_rows(self) -> dict[str, int]:
+        """The first row that shows each picture."""
+        return {picture: row for row, picture, _ in reversed(self._asked)}
+
+    def _questions(self) -> Iterator[tuple[str, Question]]:
+        if self.table is None:
+            yield from self._from_files()
+        for _, picture, question in self._asked:
+            yield picture, question
+
     def _picture(self, name: str) -> bytes:
+        if self._picture_table is not None:
+            return self._picture_table.picture(self._picture_rows[name])
         return (self.picture_folder / name).read_bytes()
 
     def _check_pictures(self, names: list[str]) -> None:
-        missing = [name for name in names if not (self.picture_folder / name).is_file()]
+        where: Path | str = self.picture_folder if self.table is None else self._place
+        missing = [name for name in names if not self._has_picture(name)]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of the {len(names)} pictures of {self.name} are not in {self.picture_folder}, "
-                f"first {missing[0]!r}"
+                f"{len(missing)} of the {len(names)} pictures of {self.name} are not in {where}, first {missing[0]!r}"
             )
+
+    def _has_picture(self, name: str) -> bool:
+        return (self.picture_folder / name).is_file() if self.table is None else name in self._picture_rows

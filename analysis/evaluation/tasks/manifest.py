@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..scoring import exact_match, normalise
 from .benchmark import AbstractBenchmark
 from .local_files import checked_name, entry_of, existing, id_of, read_records, text_of, texts_of
+from .parquet_table import picture_content, readable
 from .soft_accuracy import ANSWERS, evalai, textvqa_accuracy
 from .task import Question
 
@@ -78,16 +78,14 @@ class Manifest(AbstractBenchmark):
         path = existing(Path(self.path), "manifest")
         if path.suffix != ".parquet":
             return list(read_records(path))
-        try:
+        with readable(path):
             rows = pq.read_table(path).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} is not a readable parquet file: {error}") from error
         return [(f"row {number} of {path}", row) for number, row in enumerate(rows, 1)]
 
     @cached_property
     def _embedded(self) -> dict[str, bytes]:
         """Pictures whose bytes stand in the table, by the name made for them."""
-        contents = (_content(record.get("image")) for _, record in self._records)
+        contents = (picture_content(record.get("image")) for _, record in self._records)
         return {_name(content): content for content in contents if content is not None}
 
     def _questions(self) -> Iterator[tuple[str, Question]]:
@@ -95,7 +93,7 @@ class Manifest(AbstractBenchmark):
             answers = texts_of(record, "answers", where, ANSWERS if self.soft else None)
             if not all(answer.strip() for answer in answers):
                 raise ValueError(f"{where} must have no empty text under 'answers'")
-            content = _content(entry_of(record, "image", where))
+            content = picture_content(entry_of(record, "image", where))
             picture = checked_name(text_of(record, "image", where), where) if content is None else _name(content)
             category = self.split_name if record.get("category") is None else text_of(record, "category", where)
             identifier, words = id_of(record, "id", where), text_of(record, "question", where)
@@ -113,13 +111,6 @@ class Manifest(AbstractBenchmark):
         if self.soft:
             return evalai(prediction), textvqa_accuracy(prediction, question.answers)
         return normalise(prediction), float(any(exact_match(prediction, answer) for answer in question.answers))
-
-
-def _content(image: object) -> bytes | None:
-    """Bytes of a picture that stands in the table itself."""
-    if isinstance(image, dict):
-        image = image.get("bytes")
-    return image if isinstance(image, bytes) else None
 
 
 def _name(content: bytes) -> str:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from solvers.names import nearest
 
 from .local_files import decode_picture
+from .parquet_table import readable
 from .task import AbstractTask, Question, Sample
 
 SPLITS = ("test", "validation")
@@ -141,11 +142,9 @@ class MiniVqa(AbstractTask):
     @cached_property
     def _table(self) -> pa.Table:
         content = io.BytesIO(self._bytes)
-        try:
+        with readable(self.file):
             # the same picture stands in the row of each of its questions: keep it once
             table = pq.read_table(content, read_dictionary=["image"])
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{self.file} is not a readable parquet file: {error}") from error
         missing = [name for name in COLUMNS if name not in table.column_names]
         if missing:
             raise ValueError(f"{self.file} lacks the column(s) {', '.join(missing)}; it has {table.column_names}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -17,11 +17,13 @@ from solvers.names import nearest
 
 from .benchmark import ALL, LLAVA, LMMS_EVAL, AbstractBenchmark
 from .option_letter import DIRECTLY, LETTERS, mmbench_heuristic, mmbench_static
+from .parquet_table import IMAGE, ParquetTable, shards
 from .task import Question
 
 ROTATION = 10**6
 """Rows whose index is equal modulo this are rotations of one question."""
-_COLUMNS = ("index", "question", "A", "B", "answer", "image")
+_COLUMNS = ("index", "question", "A", "B", "answer", IMAGE)
+_OPTIONAL = ("hint", "C", "D", "category")
 _REFERENCE = 64
 """An image field of at most this many characters is the index of the row that has the picture."""
 _REQUESTS = {
@@ -40,10 +42,11 @@ class MmBench(AbstractBenchmark):
     ----------
     folder
         Where ``mmbench_<split>.tsv`` lies (capitals do not matter): index, question, hint, A to D, answer, category,
-        image in base64.
+        image in base64. Or the parquet edition: ``<split>-*.parquet`` with the same columns, and pictures as they are.
     split
-        For example "dev_20230712", which LLaVA links, "dev_en_20231003" or "dev_cn_20231003". Test splits have no
-        answers: only the server can score them.
+        For example "dev_20230712", which LLaVA links, "dev_en_20231003" or "dev_cn_20231003"; "dev" in the folders
+        ``en`` and ``cn`` of the parquet edition, which does not say of which date it is. Test splits have no answers:
+        only the server can score them.
     scorer
         How a letter is found in a reply. "llava": letter, then the text of an option, as the benchmark's evaluation
         does before it asks a judge; LLaVA itself only writes a table for the server. "lmms-eval": the same, then the
@@ -87,21 +90,39 @@ class MmBench(AbstractBenchmark):
 
     @property
     def _place(self) -> str:
-        return str(self.file)
+        return str(self.file if self.table is None else self.folder)
+
+    @cached_property
+    def table(self) -> ParquetTable | None:
+        """The parquet edition, if `folder` is such a file or holds shards of the split; else None."""
+        files = shards(self.folder, self.split)
+        return ParquetTable(files, _COLUMNS, _OPTIONAL) if files else None
 
     @cached_property
     def file(self) -> Path:
-        """The table that is read."""
+        """The table with tabs that is read, where there is no parquet edition."""
         wanted = f"mmbench_{self.split}.tsv".lower()
         tables = sorted(Path(self.folder).glob("*.tsv"))
         for table in tables:
             if table.name.lower() == wanted:
                 return table
-        there = ", ".join(table.name for table in tables) or "no table at all"
+        others = sorted(Path(self.folder).glob("*.parquet"))
+        there = ", ".join(table.name for table in (*tables, *others)) or "no table at all"
         raise FileNotFoundError(f"there is no {wanted} in {self.folder}, but {there}")
 
     @cached_property
-    def _table(self) -> pd.DataFrame:
+    def _records(self) -> list[dict[str, str]]:
+        """The rows as texts, "" where a field is absent, without their pictures."""
+        if self.table is None:
+            rows: list[dict[Any, Any]] = self._tabs.drop(columns=IMAGE).to_dict("records")
+        else:
+            rows = [record | {"index": str(record["index"])} for _, _, record in self.table.rows()]
+        if not all(isinstance(row["index"], str) and row["index"].isdecimal() for row in rows):
+            raise ValueError(f"column 'index' of {self._place} must hold integers")
+        return [{str(key): _given(value) for key, value in row.items()} for row in rows]
+
+    @cached_property
+    def _tabs(self) -> pd.DataFrame:
         try:
             # pandas takes "None" and "NA" for absent, and so do the published scripts, which read with it
             table = pd.read_table(self.file, dtype=str, encoding="utf-8")
@@ -112,23 +133,30 @@ class MmBench(AbstractBenchmark):
         missing = [name for name in _COLUMNS if name not in table.columns]
         if missing:
             raise ValueError(f"{self.file} lacks the column(s) {', '.join(missing)}; it has {list(table.columns)}")
-        if not table["index"].fillna("").str.fullmatch(r"\d+").all():
-            raise ValueError(f"column 'index' of {self.file} must hold integers")
         return table
 
     @cached_property
     def _pictures(self) -> dict[str, str]:
-        """Pictures in base64 by the index of the first row that shows them."""
-        images = self._table["image"].fillna("")
-        given = {str(index): str(image) for index, image in zip(self._table["index"], images, strict=True)}
+        """What tells the picture of each row from the others, by index: its base64, or in parquet its digest."""
+        indices = [record["index"] for record in self._records]
+        if self.table is not None:
+            return {index: digest or "" for index, digest in zip(indices, self.table.digests, strict=True)}
+        given = {index: str(image) for index, image in zip(indices, self._tabs[IMAGE].fillna(""), strict=True)}
         return {index: given.get(image, image) if len(image) <= _REFERENCE else image for index, image in given.items()}
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Rows by their index."""
+        return {record["index"]: number for number, record in enumerate(self._records)}
 
     @cached_property
     def _rows_of(self) -> dict[int, int]:
         """How many rotations each question has, by its index modulo `ROTATION`."""
-        return dict(Counter(int(index) % ROTATION for index in self._table["index"]))
+        return dict(Counter(int(record["index"]) % ROTATION for record in self._records))
 
     def _picture(self, name: str) -> bytes:
+        if self.table is not None:
+            return self.table.picture(self._numbers[name])
         try:
             return base64.b64decode(self._pictures[name], validate=True)
         except binascii.Error as error:
@@ -136,10 +164,9 @@ class MmBench(AbstractBenchmark):
 
     def _questions(self) -> Iterator[tuple[str, Question]]:
         first: dict[str, str] = {}
-        for row in self._table.to_dict("records"):
-            record = {str(key): _given(value) for key, value in row.items()}
+        for record in self._records:
             index = record["index"]
-            where = f"row {index} of {self.file}"
+            where = f"row {index} of {self._place}"
             options = _options(record)
             right = record["answer"]
             if len(options) < 2 or not record["question"].strip():

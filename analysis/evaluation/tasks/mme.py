@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import pandas as pd
@@ -12,7 +13,8 @@ import pandas as pd
 from solvers.names import nearest
 
 from .benchmark import ALL, LLAVA, SHORT_ANSWER, AbstractFolderBenchmark
-from .local_files import read_text
+from .local_files import id_of, read_text, text_of
+from .parquet_table import ParquetTable
 from .task import Question
 from .yes_no import mme_lmms, mme_official
 
@@ -33,7 +35,8 @@ class Mme(AbstractFolderBenchmark):
     ----------
     folder
         The released folder: one per category, with a picture and a text file of the same name, or with ``images`` and
-        ``questions_answers_YN`` below it. A text file has two lines, question and answer with a tab between.
+        ``questions_answers_YN`` below it. A text file has two lines, question and answer with a tab between. Or the
+        parquet edition: ``test-*.parquet`` with question_id (the picture), question, answer, category, image.
     split
         "perception" (10 categories, up to 2000 points), "cognition" (4, up to 800) or "all". Papers that prune tokens
         report perception, 1506.5 for LLaVA-1.5-7B, others the total.
@@ -52,6 +55,7 @@ class Mme(AbstractFolderBenchmark):
     split: str = ALL
     scorer: str = LLAVA
     name: ClassVar[str] = "mme"
+    columns: ClassVar[tuple[str, ...]] = ("question_id", "question", "answer", "category")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +66,11 @@ class Mme(AbstractFolderBenchmark):
         """Pictures lie beside their questions."""
         return Path(self.folder)
 
-    def _questions(self) -> Iterator[tuple[str, Question]]:
+    @property
+    def _stem(self) -> str:
+        return "test"
+
+    def _from_files(self) -> Iterator[tuple[str, Question]]:
         for category in SPLITS[self.split]:
             folder = Path(self.folder) / category
             apart = (folder / "images").is_dir()
@@ -70,12 +78,30 @@ class Mme(AbstractFolderBenchmark):
             if not texts:
                 raise FileNotFoundError(f"there are no questions of MME's category {category!r} in {folder}")
             for file in texts:
-                picture = self._beside(folder / "images" if apart else folder, file)
+                picture = self._picture_beside(folder / "images" if apart else folder, file)
                 for number, (words, answer) in enumerate(self._pair(file), 1):
-                    identifier = f"{category}/{file.stem}/{number}"
-                    yield picture, Question(identifier, f"{words}\n{SHORT_ANSWER}", answer, category)
+                    yield picture, _question(f"{category}/{file.stem}/{number}", words, answer, category)
 
-    def _beside(self, folder: Path, file: Path) -> str:
+    def _from_rows(self, table: ParquetTable) -> Iterator[tuple[int, str, Question]]:
+        asked: Counter[str] = Counter()
+        for row, where, record in table.rows():
+            category, name = text_of(record, "category", where), id_of(record, "question_id", where)
+            answer = text_of(record, "answer", where).strip().lower()
+            if category not in SPLITS[ALL] or answer not in ("yes", "no"):
+                raise ValueError(f"{where} must have a category of MME and Yes or No, got {category!r} and {answer!r}")
+            if category not in SPLITS[self.split]:
+                continue
+            picture = name if name.startswith(f"{category}/") else f"{category}/{name}"
+            asked[picture] += 1
+            path = PurePosixPath(picture)
+            stem = path.with_suffix("") if path.suffix in _SUFFIXES else path
+            words = text_of(record, "question", where).strip()
+            yield row, picture, _question(f"{stem}/{asked[picture]}", words, answer, category)
+        for picture, number in asked.items():
+            if number != 2:
+                raise ValueError(f"{self.folder} must hold the two questions of {picture}, got {number}")
+
+    def _picture_beside(self, folder: Path, file: Path) -> str:
         found = [folder / f"{file.stem}{suffix}" for suffix in _SUFFIXES if (folder / f"{file.stem}{suffix}").is_file()]
         if not found:
             raise FileNotFoundError(f"there is no picture ({', '.join(_SUFFIXES)}) for {file} in {folder}")
@@ -92,7 +118,7 @@ class Mme(AbstractFolderBenchmark):
             words, *answer = line.split("\t")
             if len(answer) != 1 or answer[0].strip().lower() not in ("yes", "no"):
                 raise ValueError(f"line {number} of {file} must be a question, a tab and Yes or No, got {line[:60]!r}")
-            pairs.append((words.strip().replace(_REQUEST, ""), answer[0].strip().lower()))
+            pairs.append((words.strip(), answer[0].strip().lower()))
         return pairs
 
     def _mark(self, question: Question, prediction: str) -> tuple[str, float]:
@@ -113,3 +139,8 @@ class Mme(AbstractFolderBenchmark):
             if set(categories) <= set(points):
                 part = cell[cell["task"].isin(categories)]
                 yield name, part, {"score": sum(points[category] for category in categories)}
+
+
+def _question(identifier: str, words: str, answer: str, category: str) -> Question:
+    """A question as it is put, with another request than the published one behind it."""
+    return Question(identifier, f"{words.replace(_REQUEST, '')}\n{SHORT_ANSWER}", answer, category)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from solvers.names import nearest
 
 from .benchmark import ALL, LLAVA, SHORT_ANSWER, AbstractFolderBenchmark
 from .local_files import checked_name, id_of, read_records, text_of
+from .parquet_table import ParquetTable
 from .task import Question
 from .yes_no import pope_llava, pope_lmms, rates
 
@@ -30,7 +31,8 @@ class Pope(AbstractFolderBenchmark):
         Where ``coco_pope_random.json``, ``coco_pope_popular.json`` and ``coco_pope_adversarial.json`` lie: JSON lines
         of question_id, image, text, label. Other sources (A-OKVQA, GQA), in JSON arrays, are read alike under the
         names ``*pope*_random.json``. The random file has 2910 questions in the version that LLaVA links and 3000 in
-        later ones: `summary` says how many were scored.
+        later ones: `summary` says how many were scored. Or the parquet edition: ``test-*.parquet`` with question_id,
+        question, answer, category, image_source, image.
     split
         "random", "popular", "adversarial" or "all" three.
     scorer
@@ -38,7 +40,7 @@ class Pope(AbstractFolderBenchmark):
         "lmms-eval": only a bare "yes" or "no" can be right, a full stop is wrong; figures over all files together;
         its yes_ratio is that of the labels, not of the replies.
     pictures
-        Folder of the pictures; None is ``val2014`` below `folder`.
+        Folder of the pictures; None is ``val2014`` below `folder`. A parquet edition holds its own.
 
     Notes
     -----
@@ -52,6 +54,7 @@ class Pope(AbstractFolderBenchmark):
     scorer: str = LLAVA
     pictures: Path | str | None = None
     name: ClassVar[str] = "pope"
+    columns: ClassVar[tuple[str, ...]] = ("question_id", "question", "answer", "category", "image_source")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +63,10 @@ class Pope(AbstractFolderBenchmark):
     @property
     def _home(self) -> str:
         return "val2014"
+
+    @property
+    def _stem(self) -> str:
+        return "test"
 
     def _file(self, category: str) -> Path:
         found = sorted(Path(self.folder).glob(f"*pope*_{category}.json"))
@@ -70,17 +77,32 @@ class Pope(AbstractFolderBenchmark):
             raise ValueError(f"{self.folder} must hold one POPE file for {category!r}, got {names}")
         return found[0]
 
-    def _questions(self) -> Iterator[tuple[str, Question]]:
+    def _from_files(self) -> Iterator[tuple[str, Question]]:
         for category in CATEGORIES if self.split == ALL else (self.split,):
             for where, record in read_records(self._file(category)):
-                label = text_of(record, "label", where).strip().lower()
-                if label not in ("yes", "no"):
-                    raise ValueError(f"{where} must have 'yes' or 'no' under 'label', got {label!r}")
-                words = text_of(record, "text", where).strip()
-                # the three files number their questions alike
-                identifier = f"{category}/{id_of(record, 'question_id', where)}"
-                question = Question(identifier, f"{words}\n{SHORT_ANSWER}", label, category)
+                question = self._question(record, where, category, words="text", label="label")
                 yield checked_name(text_of(record, "image", where), where), question
+
+    def _from_rows(self, table: ParquetTable) -> Iterator[tuple[int, str, Question]]:
+        for row, where, record in table.rows():
+            category = text_of(record, "category", where)
+            if category not in CATEGORIES:
+                raise ValueError(f"{where} must have one of {CATEGORIES} under 'category', got {category!r}")
+            if self.split not in (ALL, category):
+                continue
+            source = text_of(record, "image_source", where)
+            picture = source if PurePosixPath(source).suffix else f"{source}.jpg"
+            yield row, picture, self._question(record, where, category, words="question", label="answer")
+
+    @staticmethod
+    def _question(record: dict[str, Any], where: str, category: str, *, words: str, label: str) -> Question:
+        """The question whose text and label stand under these keys."""
+        right = text_of(record, label, where).strip().lower()
+        if right not in ("yes", "no"):
+            raise ValueError(f"{where} must have 'yes' or 'no' under {label!r}, got {right!r}")
+        asked = f"{text_of(record, words, where).strip()}\n{SHORT_ANSWER}"
+        # the three files number their questions alike
+        return Question(f"{category}/{id_of(record, 'question_id', where)}", asked, right, category)
 
     def _mark(self, question: Question, prediction: str) -> tuple[str, float]:
         parsed = (pope_llava if self.scorer == LLAVA else pope_lmms)(prediction)

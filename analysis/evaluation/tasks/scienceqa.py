@@ -23,6 +23,7 @@ from .local_files import (
     texts_of,
 )
 from .option_letter import DIRECTLY, LETTERS, scienceqa_llava, scienceqa_lmms
+from .parquet_table import ParquetTable
 from .task import Question
 
 
@@ -33,7 +34,8 @@ class ScienceQa(AbstractFolderBenchmark):
     Parameters
     ----------
     folder
-        Where ``problems.json`` and ``pid_splits.json`` lie.
+        Where ``problems.json`` and ``pid_splits.json`` lie. Or the parquet edition: ``<split>-*.parquet``
+        ("validation" for "val") with question, choices, answer, image and, if there, hint and subject.
     split
         "test" is what papers report.
     scorer
@@ -41,14 +43,15 @@ class ScienceQa(AbstractFolderBenchmark):
         front.
     prompt
         "llava", read from ``llava_<split>_CQM-A.json`` in `folder`, or "lmms-eval", built from ``problems.json``; None
-        is that of the scorer.
+        is that of the scorer. A parquet edition does not say which problem a row is, so that LLaVA's cannot be found.
     pictures
-        Folder of ``<pid>/<image>``; None is ``images/<split>`` below `folder`.
+        Folder of ``<pid>/<image>``; None is ``images/<split>`` below `folder`. A parquet edition holds its own.
 
     Notes
     -----
     The sub-tasks are the subjects where ``problems.json`` names them. LLaVA's published 66.8 and what its script
-    measures, about 69.5, differ: compare with the unpruned model as measured here.
+    measures, about 69.5, differ: compare with the unpruned model as measured here. Questions of a parquet edition are
+    named by their row, from 0, rows without a picture counted.
     """
 
     folder: Path | str
@@ -57,6 +60,8 @@ class ScienceQa(AbstractFolderBenchmark):
     prompt: str | None = None
     pictures: Path | str | None = None
     name: ClassVar[str] = "scienceqa"
+    columns: ClassVar[tuple[str, ...]] = ("question", "choices", "answer")
+    optional_columns: ClassVar[tuple[str, ...]] = ("hint", "subject")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,7 +77,21 @@ class ScienceQa(AbstractFolderBenchmark):
     def _home(self) -> str:
         return f"images/{self.split}"
 
-    def _questions(self) -> Iterator[tuple[str, Question]]:
+    @property
+    def _stem(self) -> str:
+        return {"val": "validation"}.get(self.split, self.split)
+
+    def _from_rows(self, table: ParquetTable) -> Iterator[tuple[int, str, Question]]:
+        if self.prompt_name == LLAVA:
+            raise ValueError(
+                f"{self.folder} does not name its problems, so that LLaVA's prompts cannot be found: say "
+                "prompt='lmms-eval'"
+            )
+        for (row, where, record), digest in zip(table.rows(), table.digests, strict=True):
+            if digest is not None:
+                yield row, f"{self.split}/{row}", self._question(str(row), record, where)
+
+    def _from_files(self) -> Iterator[tuple[str, Question]]:
         folder = Path(self.folder)
         file = existing(folder / "problems.json", "ScienceQA file")
         listing = existing(folder / "pid_splits.json", "ScienceQA list of splits")

@@ -23,6 +23,7 @@ from .local_files import (
     text_of,
     texts_of,
 )
+from .parquet_table import ParquetTable
 from .soft_accuracy import ANSWERS, evalai, textvqa_accuracy
 from .task import Question
 
@@ -37,6 +38,8 @@ class TextVqa(AbstractFolderBenchmark):
     ----------
     folder
         Where ``TextVQA_0.5.1_<split>.json`` lies: under "data" the entries question_id, image_id, question, answers.
+        Or the parquet edition: ``validation-*.parquet`` for "val" (else the split's name) with these, image and
+        ocr_tokens.
     split
         "val" is what papers report.
     scorer
@@ -45,11 +48,12 @@ class TextVqa(AbstractFolderBenchmark):
         "llava" or "lmms-eval"; None is that of the scorer. lmms-eval makes the first letter of a question a capital
         and all others small.
     pictures
-        Folder of ``<image_id>.jpg``; None is ``train_images`` below `folder`.
+        Folder of ``<image_id>.jpg``; None is ``train_images`` below `folder`. A parquet edition holds its own.
     ocr
         Whether the prompt shows the text that an OCR system read in the picture. There is no default: LLaVA-1.5's
         published figure has it, lmms-eval's default task has not, and the two must not be compared. LLaVA's prompts are
-        read from ``llava_textvqa_val_v051_ocr.jsonl`` in `folder`; lmms-eval's need "ocr_tokens" in the entries.
+        read from ``llava_textvqa_val_v051_ocr.jsonl`` in `folder` (beside a parquet file); lmms-eval's need
+        "ocr_tokens" in the entries.
 
     Notes
     -----
@@ -64,6 +68,8 @@ class TextVqa(AbstractFolderBenchmark):
     _: KW_ONLY
     ocr: bool
     name: ClassVar[str] = "textvqa"
+    columns: ClassVar[tuple[str, ...]] = ("question_id", "image_id", "question", "answers")
+    optional_columns: ClassVar[tuple[str, ...]] = ("ocr_tokens",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,17 +94,30 @@ class TextVqa(AbstractFolderBenchmark):
     def _home(self) -> str:
         return "train_images"
 
-    def _questions(self) -> Iterator[tuple[str, Question]]:
+    @property
+    def _stem(self) -> str:
+        return {"val": "validation"}.get(self.split, self.split)
+
+    def _from_files(self) -> Iterator[tuple[str, Question]]:
         file = existing(Path(self.folder) / f"TextVQA_0.5.1_{self.split}.json", "TextVQA file")
         data = entry_of(checked_object(read_json(file), str(file)), "data", str(file))
         for number, entry in enumerate(data, 1):
             where = f"entry {number} of {file}"
-            record = checked_object(entry, where)
-            answers = texts_of(record, "answers", where, ANSWERS)
-            common = Counter(answers).most_common(1)[0][0]
-            identifier = id_of(record, "question_id", where)
-            picture = checked_name(f"{id_of(record, 'image_id', where)}.jpg", where)
-            yield picture, Question(identifier, self._prompt(record, where), common, self.name, answers=answers)
+            yield self._question(checked_object(entry, where), where)
+
+    def _from_rows(self, table: ParquetTable) -> Iterator[tuple[int, str, Question]]:
+        for row, where, record in table.rows():
+            yield row, *self._question(record, where)
+
+    def _question(self, record: dict[str, Any], where: str) -> tuple[str, Question]:
+        """The name of the picture, and the question."""
+        answers = texts_of(record, "answers", where, ANSWERS)
+        if not any(answer.strip() for answer in answers):
+            raise ValueError(f"{where} has no answers: those of the test split are not public")
+        common = Counter(answers).most_common(1)[0][0]
+        identifier = id_of(record, "question_id", where)
+        picture = checked_name(f"{id_of(record, 'image_id', where)}.jpg", where)
+        return picture, Question(identifier, self._prompt(record, where), common, self.name, answers=answers)
 
     def _prompt(self, record: dict[str, Any], where: str) -> str:
         words = text_of(record, "question", where)
@@ -118,7 +137,7 @@ class TextVqa(AbstractFolderBenchmark):
     @cached_property
     def _published_prompts(self) -> dict[tuple[str, str], str]:
         """LLaVA's prompts by picture and question in lower case; its question_id is the id of the picture."""
-        file = existing(Path(self.folder) / OCR_FILE, "file of LLaVA's prompts with OCR tokens (or say ocr=False)")
+        file = existing(self._beside / OCR_FILE, "file of LLaVA's prompts with OCR tokens (or say ocr=False)")
         found = {}
         for where, record in read_records(file):
             text = text_of(record, "text", where)

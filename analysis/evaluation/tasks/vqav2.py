@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from .benchmark import LLAVA, SHORT_ANSWER, AbstractFolderBenchmark
 from .local_files import checked_object, entry_of, existing, id_of, read_json, text_of
+from .parquet_table import ParquetTable
 from .soft_accuracy import ANSWERS, evalai, vqa_cleaned, vqav2_llava, vqav2_lmms
 from .task import Question
 
@@ -20,7 +21,8 @@ class VqaV2(AbstractFolderBenchmark):
     Parameters
     ----------
     folder
-        Where ``v2_OpenEnded_mscoco_<split>_questions.json`` and ``v2_mscoco_<split>_annotations.json`` lie.
+        Where ``v2_OpenEnded_mscoco_<split>_questions.json`` and ``v2_mscoco_<split>_annotations.json`` lie. Or the
+        parquet edition: ``validation-*.parquet`` for "val2014" with what both have for a question, and image.
     split
         "val2014" (214,354 questions) or "train2014". Papers report test-dev, whose answers only the EvalAI server
         has: numbers from here are not comparable with those.
@@ -28,7 +30,7 @@ class VqaV2(AbstractFolderBenchmark):
         "llava": the reply through EvalAI's processing, as LLaVA submits it, then the official evaluation, which cleans
         texts only if the ten answers differ. "lmms-eval": reply and answers are always cleaned.
     pictures
-        Folder of ``COCO_<split>_<12 digits>.jpg``; None is ``<split>`` below `folder`.
+        Folder of ``COCO_<split>_<12 digits>.jpg``; None is ``<split>`` below `folder`. A parquet edition holds its own.
 
     Notes
     -----
@@ -40,6 +42,9 @@ class VqaV2(AbstractFolderBenchmark):
     scorer: str = LLAVA
     pictures: Path | str | None = None
     name: ClassVar[str] = "vqav2"
+    columns: ClassVar[tuple[str, ...]] = (
+        *("question_id", "image_id", "question", "answers", "multiple_choice_answer", "answer_type"),
+    )
 
     @property
     def soft(self) -> bool:
@@ -50,7 +55,11 @@ class VqaV2(AbstractFolderBenchmark):
     def _home(self) -> str:
         return self.split
 
-    def _questions(self) -> Iterator[tuple[str, Question]]:
+    @property
+    def _stem(self) -> str:
+        return {"val2014": "validation", "train2014": "train"}.get(self.split, self.split)
+
+    def _from_files(self) -> Iterator[tuple[str, Question]]:
         folder = Path(self.folder)
         asked = self._entries(
             existing(folder / f"v2_OpenEnded_mscoco_{self.split}_questions.json", "VQAv2 question file"), "questions"
@@ -69,11 +78,19 @@ class VqaV2(AbstractFolderBenchmark):
         for identifier, (where, record) in asked.items():
             if identifier not in answered:
                 raise ValueError(f"{where} has no answers")
-            image = id_of(record, "image_id", where)
-            if not image.isdecimal():
-                raise ValueError(f"{where} must have an integer under 'image_id', got {image!r}")
-            words = f"{text_of(record, 'question', where)}\n{SHORT_ANSWER}"
-            yield f"COCO_{self.split}_{int(image):012d}.jpg", self._question(identifier, words, *answered[identifier])
+            yield self._picture_name(record, where), self._question(identifier, record, where, *answered[identifier])
+
+    def _from_rows(self, table: ParquetTable) -> Iterator[tuple[int, str, Question]]:
+        for row, where, record in table.rows():
+            identifier = id_of(record, "question_id", where)
+            question = self._question(identifier, record, where, where, record)
+            yield row, self._picture_name(record, where), question
+
+    def _picture_name(self, record: dict[str, Any], where: str) -> str:
+        image = id_of(record, "image_id", where)
+        if not image.isdecimal():
+            raise ValueError(f"{where} must have an integer under 'image_id', got {image!r}")
+        return f"COCO_{self.split}_{int(image):012d}.jpg"
 
     @staticmethod
     def _entries(file: Path, key: str) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -88,7 +105,9 @@ class VqaV2(AbstractFolderBenchmark):
         return found
 
     @staticmethod
-    def _question(identifier: str, words: str, where: str, record: dict[str, Any]) -> Question:
+    def _question(identifier: str, asked: dict[str, Any], place: str, where: str, record: dict[str, Any]) -> Question:
+        """What is asked at `place`, with the answers that stand in `record`."""
+        words = f"{text_of(asked, 'question', place)}\n{SHORT_ANSWER}"
         entries = entry_of(record, "answers", where)
         if not isinstance(entries, list) or len(entries) != ANSWERS:
             got = len(entries) if isinstance(entries, list) else entries

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -44,6 +46,31 @@ def write(tmp_path: Path) -> Callable[[str, Any], Path]:
         else:
             path.write_text(json.dumps(content), encoding="utf-8")
         return path
+
+    return written
+
+
+@pytest.fixture
+def write_shards(tmp_path: Path) -> Callable[..., Path]:
+    """`write_shards(rows, name, shards=2, group=2)`: `<name>-00000-of-00002.parquet` ... below the test's folder.
+
+    Values under "image" are bytes, written as the structure that data sets of Hugging Face have; `group` is the number
+    of rows in a row group. Returns the folder of the shards.
+    """
+
+    def written(rows: list[dict[str, Any]], name: str, *, shards: int = 2, group: int = 2) -> Path:
+        first = tmp_path / name
+        first.parent.mkdir(parents=True, exist_ok=True)
+        size = -(-len(rows) // shards)
+        for number in range(shards):
+            part = [dict(row) for row in rows[number * size : (number + 1) * size]]
+            for row in part:
+                content = row.get("image")
+                if "image" in row:
+                    row["image"] = None if content is None else {"bytes": content, "path": "x.png"}
+            path = first.with_name(f"{first.name}-{number:05d}-of-{shards:05d}.parquet")
+            pq.write_table(pa.Table.from_pylist(part), path, row_group_size=group)
+        return first.parent
 
     return written
 
