@@ -42,7 +42,11 @@ def code_digest() -> str:
     A version number stays the same while code is worked on, and a commit does not tell two working trees apart. Read
     when the package is imported: files that are edited later are not what runs.
     """
-    folder = Path(__file__).parent
+    return sources_digest(Path(__file__).parent)
+
+
+def sources_digest(folder: Path) -> str:
+    """The same over the Python sources in any folder and its subfolders, as they are now."""
     digest = hashlib.sha256()
     for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py")):
         content = path.read_bytes()

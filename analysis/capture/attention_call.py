@@ -9,10 +9,11 @@ queries and keys after rotary embedding and norms, and computes only the rows it
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 CHUNK = 128  # query rows of a map held per head at a time
 ALTERING = ("position_bias", "s_aux")  # options that change the softmax beyond scale and mask
+PACKED = "flash attention that packs several pictures or prompts (use 'sdpa')"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,9 @@ class AttentionCall:
         Bound c that scores s approach as c tanh(s / c), before the mask (Gemma 2); None for none.
     altered
         Names of options that change the weights in ways `rows` does not follow.
+    bounds
+        Where the sequences begin and end that are packed into the one of this call, int [sequence + 1], as flash
+        attention gets them (`cu_seqlens`); None for a sequence of its own.
     """
 
     query: Tensor
@@ -53,6 +58,25 @@ class AttentionCall:
     causal: bool
     altered: tuple[str, ...] = ()
     softcap: float | None = None
+    bounds: Tensor | None = None
+
+    def sequences(self) -> list[AttentionCall]:
+        """A call for each of the packed sequences, which do not see each other; else this call alone."""
+        if self.bounds is None:
+            return [self]
+        ends = self.bounds.tolist()
+        altered = tuple(name for name in self.altered if name != PACKED)
+        return [
+            replace(self, query=self.query[:, :, a:b], key=self.key[:, :, a:b], altered=altered, bounds=None)
+            for a, b in itertools.pairwise(ends)
+        ]
+
+    def image(self, number: int) -> AttentionCall:
+        """The call of one image of the batch."""
+        mask, one = self.mask, slice(number, number + 1)
+        if mask is not None and len(mask) > 1:
+            mask = mask[one]
+        return replace(self, query=self.query[one], key=self.key[one], mask=mask)
 
     def rows(self, at: Tensor) -> Tensor:
         """Softmax weights of the queries `at` over all keys, float32 [image, head, row, key]; as `scores`."""
@@ -164,7 +188,8 @@ def call_of(attention: nn.Module, **options: Any) -> AttentionCall:
         if threading.get_ident() == caller:
             return stop
         if before is not None:
-            return before(implementation, default)
+            result: Callable[..., Any] = before(implementation, default)
+            return result
         registry = ALL_ATTENTION_FUNCTIONS
         return type(registry).get_interface(registry, implementation, default)
 
@@ -205,8 +230,9 @@ def _call(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: dic
     altered = [name for name in ALTERING if options.get(name) is not None]
     if window is not None and key.shape[2] > window and (mask is None or mask.ndim != 4):
         altered.append("sliding_window")
-    if options.get("cu_seq_lens_q") is not None:
-        altered.append("flash attention that packs several pictures or prompts (use 'sdpa')")
+    bounds = options.get("cu_seq_lens_q")
+    if bounds is not None:
+        altered.append(PACKED)
     if mask is not None and not isinstance(mask, Tensor):
         altered.append(f"a mask of type {type(mask).__name__}")  # flex attention
         mask = None
@@ -218,4 +244,5 @@ def _call(module: nn.Module, query: Tensor, key: Tensor, mask: Any, options: dic
         causal=bool(getattr(module, "is_causal", True) if causal is None else causal),
         altered=tuple(altered),
         softcap=options.get("softcap"),
+        bounds=bounds,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +17,21 @@ from solvers.progress import progress_bar
 from solvers.provenance import provenance
 
 from ..models import Vlm, fingerprint
-from .dump import DumpWriter, Variable
+from .area_rows import prompt_positions
+from .by_layout import capture_by_layout
+from .dump import POSITION, DumpWriter
+from .encoder_pass import source_label
 from .named import default_reducers, vision_reducer
-from .reader import open_dump
-from .record import chosen_layers, record
+from .plan import Plan
+from .reader import open_dump, open_dumps
+from .record import record
 from .reducers import AbstractReducer
+from .samples import items_of, missing
+from .shapes import coordinates_of, layer_coordinates, variables_of
 
 CAPTURED = "softmax weights over all keys, restricted to the visual tokens, not renormalised; prefill"
 TOKEN_ORDER = "row-major over `grid`, token 0 top left; special tokens left out"
 STORED = ("float32", "float16")
-AXES = {"vision": ("vision_layer", "vision_head"), "text": ("layer", "head")}
-COUNTED_FROM_ZERO = ("token", "query")
-RESERVED = ("image", "image_id", "question", "captured", "rank", *COUNTED_FROM_ZERO, *AXES["vision"], *AXES["text"])
-
-
-class _Item(NamedTuple):
-    image_id: Any
-    image: Image
-    question: str
 
 
 def capture_dataset(
@@ -48,11 +45,17 @@ def capture_dataset(
     shard: tuple[int, int] = (0, 1),
     resume: bool = True,
     progress: bool = True,
-) -> xr.Dataset:
+) -> xr.Dataset | xr.DataTree:
     """Attention to the visual tokens for each sample, by default of the encoder's CLS and of the last prompt token.
 
     One forward pass per sample, without decoding. A killed run, called again, goes on with the batches that were not
     written whole, without duplicates or holes.
+
+    Where the number of visual tokens depends on the image (Qwen, LLaVA-NeXT, tiles of InternVL), images are grouped by
+    the grids of their tokens, never padded: each group is a dump of its own inside the store. Several grids of one
+    image, such as the whole image and all its crops put together, are groups side by side. What the encoder lacks is
+    substituted as the attribute `source` of the variable says, for example "vision mean received, windows un-permuted,
+    merged 2 x 2 by sum" where there is no CLS, and four patches make a token.
 
     Parameters
     ----------
@@ -79,8 +82,9 @@ def capture_dataset(
 
     Returns
     -------
-    xarray.Dataset
-        See `open_dump`. With several shards it holds what is captured so far.
+    xarray.Dataset or xarray.DataTree
+        See `open_dump`; for images of different grids see `open_dumps`. With several shards it holds what is captured
+        so far.
 
     Raises
     ------
@@ -97,30 +101,43 @@ def capture_dataset(
     """
     chosen = dict(default_reducers(vlm.adapter) if reducers is None else reducers)
     _check_options(batch_size, dtype, shard)
-    coordinates = _layer_coordinates(vlm, chosen)
+    coordinates = layer_coordinates(vlm, chosen)
     listed = samples if hasattr(samples, "__len__") else list(samples)
-    images = len(listed)  # type: ignore[arg-type]
-    if images == 0:
+    if len(listed) == 0:  # type: ignore[arg-type]
         raise ValueError("`samples` must hold at least one sample, got none")
-    attributes = _attributes(vlm, chosen, dtype)
-    writer = DumpWriter.resume(store, images, attributes)
+    with record(vlm, **chosen):  # refuses before anything is written what this model cannot be asked
+        pass
+    plan = Plan(vlm, chosen, coordinates, _attributes(vlm, chosen, dtype), batch_size, dtype)
+    options: dict[str, Any] = {"shard": shard, "resume": resume, "progress": progress}
+    if vlm.adapter.fixed_grid and not vlm.adapter.tiled:
+        _capture_one_grid(plan, listed, store, **options)
+        return open_dump(store, partial=shard[1] > 1)
+    capture_by_layout(plan, listed if isinstance(listed, Sequence) else list(listed), store, **options)
+    return open_dumps(store, partial=shard[1] > 1)
+
+
+def _capture_one_grid(
+    plan: Plan, samples: Iterable[Any], store: StoreLike, *, shard: tuple[int, int], resume: bool, progress: bool
+) -> None:
+    images = len(samples)  # type: ignore[arg-type]
+    facts = {**plan.attributes, "grid": list(plan.vlm.adapter.grid(plan.vlm.model))}
+    writer = DumpWriter.resume(store, images, facts)
     if writer is not None and not resume:
         raise FileExistsError(f"{str(store)!r} holds a dump already: delete it, or pass resume=True")
-    block = writer.block if writer is not None else min(batch_size, images)
+    block = writer.block if writer is not None else min(plan.batch_size, images)
     captured = writer.captured if writer is not None else np.zeros(images, dtype=np.bool_)
     numbers = _part(images, block, shard)
     with progress_bar(progress) as bar:
         task = bar.add_task("attention", total=len(numbers), completed=int(captured[numbers].sum()))
-        for start, batch in _missing(_items(listed, numbers), captured, writer, batch_size):
+        for start, batch in missing(items_of(samples, numbers), captured, writer, plan.batch_size):
             ids, pictures, questions = (list(column) for column in zip(*batch, strict=True))
-            rows = _rows(vlm, chosen, pictures, questions)
+            rows = _rows(plan, pictures, questions)
             if writer is None:
-                variables = _variables(chosen, rows, dtype)
-                along = coordinates | _coordinates(variables)
-                writer = DumpWriter.create(store, variables, along, images, block, ids[0], attributes)
+                variables = variables_of(plan.reducers, rows, plan.dtype, plan.labels())
+                along = {**plan.coordinates, **coordinates_of(variables)}
+                writer = DumpWriter.create(store, variables, along, images, block, ids[0], facts)
             writer.write(start, ids, questions, rows)
             bar.advance(task, len(batch))
-    return open_dump(store, partial=shard[1] > 1)
 
 
 def _check_options(batch_size: int, dtype: str, shard: tuple[int, int]) -> None:
@@ -139,110 +156,12 @@ def _part(images: int, block: int, shard: tuple[int, int]) -> range:
     return range(first, last)
 
 
-def _missing(
-    items: Iterator[tuple[int, _Item]], captured: npt.NDArray[np.bool_], writer: DumpWriter | None, batch_size: int
-) -> Iterator[tuple[int, list[_Item]]]:
-    """Batches of neighbours that are not captured, with the number of their first; captured ones are compared."""
-    batch: list[_Item] = []
-    start = 0
-    for number, item in items:
-        if captured[number]:
-            assert writer is not None
-            writer.check(number, item.image_id, item.question)
-        else:
-            start = start if batch else number
-            batch.append(item)
-        if batch and (captured[number] or len(batch) == batch_size):
-            yield start, batch
-            batch = []
-    if batch:
-        yield start, batch
-
-
 @torch.no_grad()
-def _rows(
-    vlm: Vlm, reducers: Mapping[str, AbstractReducer], images: list[Image], questions: list[str]
-) -> dict[str, npt.NDArray[Any]]:
-    inputs = vlm.prepare(images, questions)
-    with record(vlm, **reducers) as log:
-        vlm.model(**inputs, use_cache=False, logits_to_keep=1)
-    return {name: log[name].numpy() for name in log}
-
-
-def _variables(
-    reducers: Mapping[str, AbstractReducer], rows: Mapping[str, npt.NDArray[Any]], dtype: str
-) -> dict[str, Variable]:
-    found = {}
-    for name, reducer in reducers.items():
-        layer, head = AXES[reducer.tower]
-        axes = (layer, *([head] if reducer.heads else []), *reducer.dims)
-        for suffix in reducer.suffixes:
-            values = rows[name + suffix]
-            kind = "int32" if values.dtype.kind == "i" else dtype if reducer.of_weights else "float32"
-            found[name + suffix] = Variable(axes, values.shape[1:], kind, reducer.label)
-    return found
-
-
-def _layer_coordinates(vlm: Vlm, reducers: Mapping[str, AbstractReducer]) -> dict[str, list[int]]:
-    """Numbers, from 1, of the layers of each tower."""
-    towers = {"vision": vlm.adapter.vision_layers(vlm.model), "text": vlm.adapter.text_layers(vlm.model)}
-    found: dict[str, list[int]] = {}
-    for name, reducer in reducers.items():
-        if not isinstance(reducer, AbstractReducer):
-            raise TypeError(f"`{name}` must be a reducer such as ClsRow(), got {reducer!r}")
-        if name in RESERVED:
-            raise ValueError(f"`reducers` must not use the name of an axis or coordinate of the dump, got {name!r}")
-        layers = [1 + layer for layer in chosen_layers(name, reducer.layers, len(towers[reducer.tower]))]
-        if found.setdefault(AXES[reducer.tower][0], layers) != layers:
-            raise ValueError(
-                f"`reducers` of one dump must name the same layers of the {reducer.tower} tower, `{name}` differs: "
-                "capture it into a store of its own"
-            )
-    return found
-
-
-def _coordinates(variables: Mapping[str, Variable]) -> dict[str, list[int]]:
-    """Numbers along every axis but the layers: tokens from 0, the others from 1."""
-    sizes: dict[str, int] = {}
-    for name, variable in variables.items():
-        for axis, size in zip(variable.axes[1:], variable.shape[1:], strict=True):
-            if sizes.setdefault(axis, size) != size:
-                raise ValueError(
-                    f"`reducers` of one dump must agree on the length of {axis!r}, got {sizes[axis]} and, for "
-                    f"`{name}`, {size}: capture it into a store of its own"
-                )
-    first = {axis: 0 if axis in COUNTED_FROM_ZERO else 1 for axis in sizes}
-    return {axis: list(range(first[axis], first[axis] + size)) for axis, size in sizes.items()}
-
-
-def _items(samples: Iterable[Any], numbers: range) -> Iterator[tuple[int, _Item]]:
-    """The samples of `numbers`; others are not even loaded where samples can be had by index."""
-    if isinstance(samples, Sequence):
-        for number in numbers:
-            yield number, _item(number, samples[number])
-    else:
-        for number, sample in enumerate(samples):
-            if number in numbers:
-                yield number, _item(number, sample)
-
-
-def _item(number: int, sample: Any) -> _Item:
-    if isinstance(sample, tuple) and len(sample) == 3:
-        item = _Item(*sample)
-    else:
-        try:
-            item = _Item(sample.image_id, sample.image, sample.questions[0].question)
-        except (AttributeError, IndexError, TypeError) as error:
-            raise ValueError(
-                "`samples` must hold (image_id, image, question), or objects with image_id, image and questions; "
-                f"sample {number} is a {type(sample).__name__}: {error}"
-            ) from error
-    if not isinstance(item.image, Image) or not isinstance(item.question, str):
-        raise ValueError(
-            f"sample {number} must have a PIL image and a question of type str, got "
-            f"{type(item.image).__name__} and {type(item.question).__name__}"
-        )
-    return item
+def _rows(plan: Plan, images: list[Image], questions: list[str]) -> dict[str, npt.NDArray[Any]]:
+    inputs = plan.vlm.prepare(images, questions)
+    with record(plan.vlm, **plan.reducers) as log:
+        plan.vlm.model(**inputs, use_cache=False, logits_to_keep=1)
+    return {name: log[name].numpy() for name in log} | {POSITION: np.stack(prompt_positions(plan.vlm, inputs))}
 
 
 def _spec(value: Any) -> Any:
@@ -258,11 +177,10 @@ def _attributes(vlm: Vlm, reducers: Mapping[str, AbstractReducer], dtype: str) -
         "revision": vlm.revision,
         "config_hash": vlm.config_hash,
         "weights": fingerprint(vlm.model),
-        "grid": list(vlm.adapter.grid(vlm.model)),
         "token_order": TOKEN_ORDER,
         "image_token_id": vlm.adapter.image_token_id(vlm.model),
         "feature_layer": vlm.adapter.feature_layer(vlm.model) + 1,
-        "vision_source": vision_reducer(vlm.adapter).label,
+        "vision_source": source_label(vision_reducer(vlm.adapter), vlm.adapter, vlm.model),
         "dtype": str(vlm.model.dtype).removeprefix("torch."),
         "stored": dtype,
         "capture": {name: _spec(reducer) for name, reducer in reducers.items()},

@@ -17,8 +17,21 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import StoreLike
 
-from .store import FORMAT, array_of, is_empty, open_group, refuse_lost_rows, shown, values_of, variable_names
+from .store import (
+    FORMAT,
+    LAYOUTS,
+    array_of,
+    is_empty,
+    is_laid_out,
+    open_group,
+    refuse_lost_rows,
+    refuse_other_capture,
+    shown,
+    values_of,
+)
 
+POSITION = "position"
+"""Name of the variable that says where in its prompt a visual token stands."""
 IDENTITY = ("model", "revision", "config_hash", "weights", "grid", "capture", "stored")
 """Attributes that must agree before a dump is continued."""
 
@@ -73,16 +86,13 @@ class DumpWriter:
         attributes
             JSON-able facts about the model and the capture.
         """
-        facts = {"format": FORMAT, "coordinates": "image_id question", "variables": list(variables), **attributes}
+        beside = " ".join(("image_id", "question", *(name for name in variables if name == POSITION)))
+        facts = {"format": FORMAT, "coordinates": beside, "variables": list(variables), **attributes}
         kind: Any = "int64" if isinstance(image_id, Integral) else str
-        with _writing(store):
-            try:
-                group = zarr.create_group(store, zarr_format=3, attributes=facts)
-            except ContainsGroupError:
-                group = zarr.open_group(store, mode="r+", zarr_format=3)
-                group.attrs.update(facts)
+        with writing(store):
+            group = ensure_group(store, facts)
             for name, variable in variables.items():
-                _ensure(
+                ensure(
                     group,
                     name,
                     shape=(images, *variable.shape),
@@ -96,10 +106,10 @@ class DumpWriter:
                 )
             for axis, numbers in coordinates.items():
                 values = np.asarray(numbers, dtype=np.int64)
-                _ensure(group, axis, shape=values.shape, chunks=values.shape, dtype="int64", dimension_names=(axis,))
+                ensure(group, axis, shape=values.shape, chunks=values.shape, dtype="int64", dimension_names=(axis,))
                 array_of(group, axis, store)[:] = values
             for name, dtype in (("image_id", kind), ("question", str), ("captured", "bool")):
-                _ensure(group, name, shape=(images,), chunks=(block,), dtype=dtype, dimension_names=("image",))
+                ensure(group, name, shape=(images,), chunks=(block,), dtype=dtype, dimension_names=("image",))
         return cls(group, store)
 
     @classmethod
@@ -116,17 +126,10 @@ class DumpWriter:
         if is_empty(store):
             return None
         group = open_group(store, "r+")
-        if "captured" not in group and not any(
-            array_of(group, name, store).nchunks_initialized for name in variable_names(group) if name in group
-        ):
-            return None  # made last: the process ended while it laid the dump out
+        if LAYOUTS not in group.attrs and not is_laid_out(group, store):
+            return None  # the process ended while it laid the dump out
+        refuse_other_capture(group, {name: attributes[name] for name in IDENTITY}, store, by_layout=False)
         captured = array_of(group, "captured", store)
-        for name in IDENTITY:
-            if group.attrs.get(name) != attributes[name]:
-                raise ValueError(
-                    f"{shown(store)} holds attention of another model or capture: its {name} is "
-                    f"{group.attrs.get(name)!r}, this one's is {attributes[name]!r}; choose another store"
-                )
         if captured.shape != (images,):
             raise ValueError(
                 f"{shown(store)} was begun for {captured.shape[0]} images, `samples` holds {images}; "
@@ -152,12 +155,7 @@ class DumpWriter:
 
     def check(self, number: int, image_id: object, question: str) -> None:
         """Refuse a sample that is not the one captured as `number`."""
-        there = tuple(str(stored[number]) for stored in self._asked)
-        if there != (str(image_id), question):
-            raise ValueError(
-                f"the store was captured from other samples: number {number} in it is image {there[0]} with "
-                f"{there[1]!r}, in `samples` image {image_id} with {question!r}; choose another store"
-            )
+        refuse_other_sample(number, [stored[number] for stored in self._asked], image_id, question)
 
     def write(
         self, start: int, image_ids: Sequence[Any], questions: Sequence[str], rows: Mapping[str, npt.NDArray[Any]]
@@ -176,7 +174,7 @@ class DumpWriter:
                 raise ValueError(f"`{name}` must be numbers, got NaN for one of the images {list(image_ids)}")
         integers = array_of(self.group, "image_id", self.store).dtype.kind == "i"
         ids = np.array(image_ids, dtype=np.int64) if integers else np.array(list(map(str, image_ids)), dtype=object)
-        with _writing(self.store):
+        with writing(self.store):
             for name, values in rows.items():
                 self._set(name, start, values)
             self._set("image_id", start, ids)
@@ -187,14 +185,34 @@ class DumpWriter:
         array_of(self.group, name, self.store)[start : start + len(values)] = values
 
 
+def refuse_other_sample(number: int, there: Sequence[Any], image_id: object, question: str) -> None:
+    """ValueError unless id and question of sample `number` are those that a dump has `there`."""
+    if (str(there[0]), str(there[1])) != (str(image_id), question):
+        raise ValueError(
+            f"the store was captured from other samples: number {number} in it is image {there[0]} with "
+            f"{str(there[1])!r}, in `samples` image {image_id} with {question!r}; choose another store"
+        )
+
+
 def _chunk(block: int, variable: Variable) -> tuple[int, ...]:
     """Lengths, but for the last axis, of what is compressed as one: a layer of a block, or a single map."""
     if "query" in variable.axes and "token" in variable.axes:
         return (*(1 for _ in variable.shape[:-2]), 1, variable.shape[-2])
-    return (block, 1, *variable.shape[1:-1])
+    layer = [1] if len(variable.shape) > 1 else []  # positions have none
+    return (block, *layer, *variable.shape[1:-1])
 
 
-def _ensure(group: zarr.Group, name: str, *, attributes: Mapping[str, Any] | None = None, **layout: Any) -> None:
+def ensure_group(store: StoreLike, facts: Mapping[str, Any]) -> zarr.Group:
+    """The group at `store` with these attributes, made if it is not there."""
+    try:
+        return zarr.create_group(store, zarr_format=3, attributes=dict(facts))
+    except ContainsGroupError:
+        group = zarr.open_group(store, mode="r+", zarr_format=3)
+        group.attrs.update(facts)
+        return group
+
+
+def ensure(group: zarr.Group, name: str, *, attributes: Mapping[str, Any] | None = None, **layout: Any) -> None:
     """Make an array unless it is there as wanted; what is there but different is replaced."""
     options = layout | {"attributes": dict(attributes or {})}
     try:
@@ -211,7 +229,8 @@ def _metadata(node: zarr.Array[Any] | zarr.Group) -> bytes:
 
 
 @contextmanager
-def _writing(store: StoreLike) -> Iterator[None]:
+def writing(store: StoreLike) -> Iterator[None]:
+    """Says of what cannot be written that nothing is lost."""
     try:
         yield
     except OSError as error:

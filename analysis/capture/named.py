@@ -29,8 +29,11 @@ def vision_reducer(adapter: AbstractAdapter) -> AbstractReducer:
 
 
 def default_reducers(adapter: AbstractAdapter) -> dict[str, AbstractReducer]:
-    """What a dump holds unless told otherwise: `cls` (or `received`, without CLS) of the encoder, and `last`."""
-    return named_reducers(["cls" if adapter.has_cls else "received", "last"])
+    """What a dump holds unless told otherwise: `cls` (or `received`, without CLS) of the encoder, and `last`.
+
+    Without `last` where visual tokens stand beside the prompt.
+    """
+    return named_reducers(["cls" if adapter.has_cls else "received", *([] if adapter.cross_attention else ["last"])])
 
 
 def named_reducers(names: Iterable[str], *, heads: bool = True) -> dict[str, AbstractReducer]:

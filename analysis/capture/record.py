@@ -15,6 +15,7 @@ from solvers.names import nearest, unknown
 
 from ..models import AbstractAdapter, Vlm, adapter_for
 from .attention_call import AttentionCall, listening
+from .encoder_pass import EncoderPass, encoder_place, refuse_uncounted
 from .reducers import AbstractReducer, Place
 from .streamed import reduce_all
 
@@ -25,6 +26,9 @@ class Log:
     ``log.cls`` is a float32 tensor on the CPU [image, layer, ...]: what the reducer keeps of each layer, layers in the
     order of the reducer's `layers`, images in the order in which the model saw them, over all forward passes. With beam
     search a prompt counts once per beam. A reducer that keeps several things has an entry for each (see `TopK`).
+
+    Of an encoder that sees an image as several pictures (crops, tiles), each of them is an entry. Pictures of different
+    grids do not fit into one tensor: `each` gives them one by one.
     """
 
     def __init__(self, layers: dict[str, tuple[int, ...]], reducers: dict[str, AbstractReducer]) -> None:
@@ -35,15 +39,28 @@ class Log:
                     raise ValueError(f"two reducers would both be shown as {name + suffix!r}: rename one")
                 self._parts[name + suffix] = {layer: [] for layer in chosen}
 
+    def each(self, name: str) -> list[Tensor]:
+        """The record called `name` image by image, float32 [layer, ...]; errors as for ``log[name]``."""
+        images = [[image for call in calls for image in call] for calls in self._layers(name)]
+        return [torch.stack(layers) for layers in zip(*images, strict=True)]
+
     def __getitem__(self, name: str) -> Tensor:
+        layers = self._layers(name)
+        if len({call.shape[1:] for calls in layers for call in calls}) > 1:
+            raise ValueError(
+                f"`{name}` holds forward passes with different numbers of visual tokens: take them one by one, "
+                f"log.each({name!r})"
+            )
+        return torch.stack([torch.cat(calls) for calls in layers], dim=1)
+
+    def _layers(self, name: str) -> list[list[Tensor]]:
+        """The calls of each layer."""
         layers = list(self._parts[nearest(name, self._parts, "record")].values())
         if not layers[0]:
             raise ValueError(f"`{name}` recorded nothing: no forward pass with an image and its prompt was seen")
         if len({len(calls) for calls in layers}) > 1:
             raise ValueError(f"`{name}` is incomplete: a forward pass broke off between the layers")
-        if len({call.shape[1:] for calls in layers for call in calls}) > 1:
-            raise ValueError(f"`{name}` holds forward passes with different numbers of visual tokens")
-        return torch.stack([torch.cat(calls) for calls in layers], dim=1)
+        return layers
 
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_") or name not in self._parts:
@@ -65,6 +82,11 @@ def record(vlm: Vlm | PreTrainedModel, **reducers: AbstractReducer) -> Iterator[
     ask for are computed beside it, without gradients, in float32. Of the language model the prefill is recorded. After
     exit, also by an exception, nothing is left on the model, its configuration or the library.
 
+    Encoders of which several patches make a token (Qwen, InternVL, Gemma 3, Idefics3) are recorded token by token and
+    picture by picture: attention to a token is the sum of that to its patches, windows are put in order (see
+    `EncoderPass`); `source_label` says so in words. Of a video each frame counts as a picture there, of Mllama each
+    tile.
+
     Parameters
     ----------
     vlm
@@ -75,10 +97,10 @@ def record(vlm: Vlm | PreTrainedModel, **reducers: AbstractReducer) -> Iterator[
     Raises
     ------
     ValueError
-        If there are no reducers, a layer does not exist, CLS rows are asked of an encoder without CLS, anything of one
-        whose attention is not by visual token, or rows of words about tokens that stand beside the prompt. During a
-        forward pass: if the prompts of a batch hold different numbers of visual tokens, or the language model does not
-        see the prompt as given (the visual tokens are pruned: record outside of `prune`).
+        If there are no reducers, a layer does not exist, CLS rows are asked of an encoder without CLS, rows of words
+        about tokens that stand beside the prompt, or numbers that count no tokens of an encoder that is recorded token
+        by token. During a forward pass: if the prompts of a batch hold different numbers of visual tokens, or the
+        language model does not see the prompt as given (the visual tokens are pruned: record outside of `prune`).
     TypeError
         If a reducer is something else.
 
@@ -95,6 +117,10 @@ def record(vlm: Vlm | PreTrainedModel, **reducers: AbstractReducer) -> Iterator[
         base: Any = model.base_model
         stack.callback(base.register_forward_pre_hook(recorder.enter, with_kwargs=True).remove)
         stack.callback(base.register_forward_hook(recorder.leave, always_call=True).remove)
+        if recorder.merged is not None:
+            tower = adapter.vision_tower(model)
+            stack.callback(tower.register_forward_pre_hook(recorder.merged.enter, with_kwargs=True).remove)
+            stack.callback(tower.register_forward_hook(recorder.merged.leave).remove)
         stack.enter_context(listening(recorder.hear))
         yield recorder.log
 
@@ -115,16 +141,19 @@ class _Recorder:
         for name, reducer in reducers.items():
             if not isinstance(reducer, AbstractReducer):
                 raise TypeError(f"`{name}` must be a reducer such as ClsRow(), got {reducer!r}")
-            if reducer.tower == "vision" and adapter.unrecorded is not None:
-                raise ValueError(f"`{name}` cannot record the vision encoder of this family: {adapter.unrecorded}")
             if reducer.tower == "text" and adapter.cross_attention:
                 raise ValueError(f"`{name}` needs visual tokens between the words of a prompt, got them beside it")
             if reducer.source.needs_cls and not adapter.has_cls:
                 raise ValueError(f"`{name}` needs a vision encoder with a CLS token: use MeanReceived() here")
+            if reducer.tower == "vision" and EncoderPass.needed(model, adapter):
+                refuse_uncounted(name, reducer)
         self.reducers = reducers
         self.layers = {name: chosen_layers(name, r.layers, len(towers[r.tower])) for name, r in reducers.items()}
         self.log = Log(self.layers, reducers)
-        self.has_cls = adapter.has_cls
+        self.adapter = adapter
+        seen = any(reducer.tower == "vision" for reducer in reducers.values())
+        merges = seen and EncoderPass.needed(model, adapter)
+        self.merged = EncoderPass(model, adapter, self.keep_picture) if merges else None
         self.image_token = adapter.image_token_id(model)
         self.prompt: Place | None = None
         self.length = 0
@@ -147,16 +176,34 @@ class _Recorder:
         wanted = {name: r for name, r in self.reducers.items() if r.tower == tower and layer in self.layers[name]}
         if not wanted:
             return
-        place = self._encoder_place(call) if tower == "vision" else self._prompt(call)
-        if place is None:
-            return
-        for name, kept in reduce_all(wanted, call, place).items():
-            for suffix, part in zip(wanted[name].suffixes, kept, strict=True):
-                self.log._parts[name + suffix][layer].append(part.cpu())
+        if tower == "text":
+            self._hear_prompt(wanted, layer, call)
+        else:
+            self._hear_encoder(wanted, layer, call)
 
-    def _encoder_place(self, call: AttentionCall) -> Place:
-        positions = torch.arange(call.key.shape[2])[None]
-        return Place(visual=positions[:, int(self.has_cls) :], asking=positions[:, :1])
+    def _hear_prompt(self, wanted: dict[str, AbstractReducer], layer: int, call: AttentionCall) -> None:
+        place = self._prompt(call)
+        if place is not None:
+            for name, reduced in reduce_all(wanted, call, place).items():
+                self._keep(name, layer, reduced)
+
+    def _hear_encoder(self, wanted: dict[str, AbstractReducer], layer: int, call: AttentionCall) -> None:
+        if self.merged is None:
+            for name, reduced in reduce_all(wanted, call, encoder_place(call, self.adapter)).items():
+                self._keep(name, layer, reduced)
+            return
+        for part, place in self.merged.parts(call):
+            for name, reduced in reduce_all(wanted, part, place).items():
+                self.merged.add(name, layer, wanted[name], reduced)
+
+    def keep_picture(self, name: str, layer: int, reduced: Tensor) -> None:
+        self._keep(name, layer, reduced[None])
+
+    def _keep(self, name: str, layer: int, reduced: Tensor) -> None:
+        """Into the log: what the source of a reducer made of some images [image, (head), *dims]."""
+        reducer = self.reducers[name]
+        for suffix, part in zip(reducer.suffixes, reducer.finish(reduced), strict=True):
+            self.log._parts[name + suffix][layer].append(part.cpu())
 
     def _prompt(self, call: AttentionCall) -> Place | None:
         if self.prompt is not None and call.query.shape[2] != self.length:

@@ -52,6 +52,9 @@ class AbstractReducer(ABC):
     needs_cls: ClassVar[bool] = False
     of_weights: ClassVar[bool] = True
     """Whether weights are kept, which half precision can hold."""
+    over_queries: ClassVar[bool] = False
+    """Whether each number is a mean over the visual queries of a call. Where an encoder attends window by window, it
+    then is made one over the queries of the whole picture."""
 
     heads: bool = True
     layers: tuple[int, ...] | None = None

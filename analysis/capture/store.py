@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.storage import StoreLike
+from zarr.abc.store import Store
+from zarr.storage import StoreLike, StorePath
 
 FAMILY = "prunescope-attention-"
-FORMAT = f"{FAMILY}2"
+FORMAT = f"{FAMILY}3"
+OLDER = (f"{FAMILY}2",)
+"""Formats that can still be read, though not continued: 2 lacks the positions of the visual tokens."""
+LAYOUTS = "layouts"
+"""Attribute of a dump whose images have several layouts, each in groups of its own."""
 
 
 def open_group(store: StoreLike, mode: Any) -> zarr.Group:
@@ -23,6 +29,8 @@ def open_group(store: StoreLike, mode: Any) -> zarr.Group:
     except Exception as error:  # a damaged file fails in many ways inside the library
         raise _foreign_or_damaged(store, error) from error
     found = str(group.attrs.get("format", ""))
+    if mode == "r" and found in OLDER:
+        return group
     if found.startswith(FAMILY) and found != FORMAT:
         raise ValueError(
             f"{shown(store)} is an attention dump of format {found!r}, this release reads {FORMAT!r}: "
@@ -33,10 +41,40 @@ def open_group(store: StoreLike, mode: Any) -> zarr.Group:
     return group
 
 
+def child(store: StoreLike, name: str) -> StoreLike:
+    """The place of a group inside a dump."""
+    if isinstance(store, str | os.PathLike):
+        return f"{os.fspath(store).rstrip('/')}/{name}"
+    if isinstance(store, StorePath):
+        return store / name
+    assert isinstance(store, Store)
+    return StorePath(store, name)
+
+
+def refuse_other_capture(group: zarr.Group, facts: Mapping[str, Any], store: StoreLike, *, by_layout: bool) -> None:
+    """ValueError if a dump was begun with another model or capture than `facts` say."""
+    if (LAYOUTS in group.attrs) != by_layout:
+        kind = "several layouts" if LAYOUTS in group.attrs else "one grid"
+        raise ValueError(f"{shown(store)} holds attention of another model or capture: of {kind}; choose another store")
+    for name, fact in facts.items():
+        if group.attrs.get(name) != fact:
+            raise ValueError(
+                f"{shown(store)} holds attention of another model or capture: its {name} is "
+                f"{group.attrs.get(name)!r}, this one's is {fact!r}; choose another store"
+            )
+
+
 def variable_names(group: zarr.Group) -> list[str]:
     """The variables that a dump should hold."""
     listed = group.attrs.get("variables")
     return [str(name) for name in listed] if isinstance(listed, list) else []
+
+
+def is_laid_out(group: zarr.Group, store: StoreLike) -> bool:
+    """Whether all arrays of a dump are there, or once were; the marks are made last."""
+    return "captured" in group or any(
+        array_of(group, name, store).nchunks_initialized for name in variable_names(group) if name in group
+    )
 
 
 def _foreign_or_damaged(store: StoreLike, error: Exception) -> Exception:

@@ -90,6 +90,8 @@ class MeanReceived(_ColumnSum):
     n times this is the column sum of the visual part of the map. It stands for the CLS row where an encoder has none.
     """
 
+    over_queries: ClassVar[bool] = True
+
     @property
     def tower(self) -> Tower:
         return "vision"
@@ -215,10 +217,8 @@ def stream(reducers: Sequence[AbstractStreamed], call: AttentionCall, place: Pla
     return [reducer.result(_seen(state), place) for reducer, state in zip(reducers, states, strict=True)]
 
 
-def reduce_all(
-    reducers: Mapping[str, AbstractReducer], call: AttentionCall, place: Place
-) -> dict[str, tuple[Tensor, ...]]:
-    """What each reducer keeps, by its name: equal sources are computed once, streamed ones in one pass."""
+def reduce_all(reducers: Mapping[str, AbstractReducer], call: AttentionCall, place: Place) -> dict[str, Tensor]:
+    """What each reducer is to `finish`, by its name: equal sources are computed once, streamed ones in one pass."""
     sources: list[AbstractReducer] = []
     for reducer in reducers.values():
         if reducer.source not in sources:
@@ -228,7 +228,7 @@ def reduce_all(
     results = [
         next(passed) if isinstance(source, AbstractStreamed) else source.reduce(call, place) for source in sources
     ]
-    return {name: reducer.finish(results[sources.index(reducer.source)]) for name, reducer in reducers.items()}
+    return {name: results[sources.index(reducer.source)] for name, reducer in reducers.items()}
 
 
 def _seen(state: Tensor | None) -> Tensor:

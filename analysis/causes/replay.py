@@ -94,7 +94,8 @@ class Replay:
             self._run(layer, None, changed)
         finally:
             hook.remove()
-        return caught[0].unflatten(-1, (-1, module.head_dim))
+        result: Tensor = caught[0].unflatten(-1, (-1, module.head_dim))
+        return result
 
     @torch.no_grad()
     def _run(self, layer: int, position_ids: Tensor | None, changed: dict[str, Any]) -> None:

@@ -33,6 +33,10 @@ class AbstractAdapter(ABC):
     """Whether every image has the same number of tokens, on the same grid."""
     projects_tokens: ClassVar[bool] = True
     """Whether the projector maps token by token, so that features can be merged before it."""
+    tiled: ClassVar[bool] = False
+    """Whether the processor may cut an image into several, which the model takes for as many images."""
+    reordered: ClassVar[bool] = False
+    """Whether the encoder has its patches in an order of its own, window by window."""
     position_axes: ClassVar[int] = 1
     """Position ids of a visual token: 1, or 3 where time, row and column have their own (no unique compact numbering);
     0 where it has none."""
@@ -40,8 +44,8 @@ class AbstractAdapter(ABC):
     """Whether the language model receives a finished four-dimensional mask, or None for a plain causal one."""
     cross_attention: ClassVar[bool] = False
     """Whether visual tokens stand beside the prompt, and layers of their own attend to them."""
-    unrecorded: ClassVar[str | None] = None
-    """Why `analysis.record` cannot tell the attention of the vision encoder by visual token, or None if it can."""
+    tiles_attend: ClassVar[bool] = False
+    """Whether the pictures of an image see each other in the vision encoder."""
 
     def _base(self, model: PreTrainedModel) -> Any:
         return model.base_model
@@ -52,12 +56,12 @@ class AbstractAdapter(ABC):
 
     def language_model(self, model: PreTrainedModel) -> PreTrainedModel:
         """The decoder without its head: what receives the merged embeddings."""
-        part: Any = self._base(model).get_submodule(self.decoder)
+        part: PreTrainedModel = self._base(model).get_submodule(self.decoder)
         return part
 
     def vision_tower(self, model: PreTrainedModel) -> PreTrainedModel:
         """The vision encoder: what receives the pixels."""
-        part: Any = self._base(model).get_submodule(self.encoder)
+        part: PreTrainedModel = self._base(model).get_submodule(self.encoder)
         return part
 
     @abstractmethod
@@ -71,7 +75,8 @@ class AbstractAdapter(ABC):
 
     def text_layers(self, model: PreTrainedModel) -> nn.ModuleList:
         """Blocks of the language model, first to last; each has a `self_attn`, but for those that attend to images."""
-        layers: Any = self.language_model(model).layers
+        part: Any = self.language_model(model)
+        layers: nn.ModuleList = part.layers
         return layers
 
     def projector(self, model: PreTrainedModel) -> nn.Module:
@@ -126,6 +131,23 @@ class AbstractAdapter(ABC):
     def patches_of_tokens(self, model: PreTrainedModel) -> Tensor | None:
         """Patches that make each token, int64 [token, patch]; None where one patch is one token, or sizes differ."""
         return None
+
+    def patches_per_token(self, model: PreTrainedModel) -> int:
+        """How many patches of the encoder make a token."""
+        patches = self.patches_of_tokens(model)
+        return 1 if patches is None else patches.shape[1]
+
+    def pictures_of_rows(self, model: PreTrainedModel, inputs: Mapping[str, Any], length: int) -> list[list[Tensor]]:
+        """Where the patches of each picture stand in a row of the encoder's attention: [row][picture] int64 [patch].
+
+        Asked only where `tiles_attend`, for calls of `length` keys; by default a row is a picture.
+        """
+        own = torch.arange(int(self.has_cls), length)
+        return [[own]] * len(self.pictures(model, inputs))
+
+    def tower_inputs(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments of the vision tower by name, as `inputs` name them."""
+        return arguments
 
     def maps_of_patches(
         self, model: PreTrainedModel, values: Sequence[Tensor], inputs: Mapping[str, Any]

@@ -20,7 +20,7 @@ class Gemma3Adapter(PaliGemmaAdapter):
 
     model_types: ClassVar[tuple[str, ...]] = ("gemma3",)
     projects_tokens: ClassVar[bool] = False
-    unrecorded: ClassVar[str | None] = "several of its patches make a token"
+    tiled: ClassVar[bool] = True
 
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         vision = config.get("vision_config", {})

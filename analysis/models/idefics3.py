@@ -30,7 +30,7 @@ class Idefics3Adapter(AbstractAdapter):
     encoder: ClassVar[str] = "vision_model"
     connector: ClassVar[str] = "connector.modality_projection"
     has_cls: ClassVar[bool] = False
-    unrecorded: ClassVar[str | None] = "several of its patches make a token"
+    tiled: ClassVar[bool] = True
 
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         return None

@@ -21,7 +21,7 @@ class InternVLAdapter(LlavaAdapter):
 
     model_types: ClassVar[tuple[str, ...]] = ("internvl",)
     tower: ClassVar[str] = "internvl_vision"
-    unrecorded: ClassVar[str | None] = "several of its patches make a token"
+    tiled: ClassVar[bool] = True
 
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         # A saved configuration leaves out what is the default of the family.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ class MllamaAdapter(AbstractAdapter):
     fixed_grid: ClassVar[bool] = False
     position_axes: ClassVar[int] = 0
     cross_attention: ClassVar[bool] = True
-    unrecorded: ClassVar[str | None] = "tiles of an image attend to each other, with a CLS token and padding in each"
+    tiles_attend: ClassVar[bool] = True
 
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         return None
@@ -97,6 +98,16 @@ class MllamaAdapter(AbstractAdapter):
         tiles = torch.stack(list(values)).unflatten(1, (rooms[2], -1)).unflatten(0, rooms[:2])
         # A CLS token in front of the patches of a tile, padding behind.
         return [tile[1 : 1 + self.tokens(model)] for tile in self._by_tile(model, tiles, inputs)]
+
+    def pictures_of_rows(self, model: PreTrainedModel, inputs: Mapping[str, Any], length: int) -> list[list[Tensor]]:
+        # A CLS token in front of the patches of a tile, padding behind.
+        own = torch.arange(1, 1 + self.tokens(model))
+        stride = length // inputs["pixel_values"].shape[2]
+        crops = iter(self._crops(model, inputs))
+        return [
+            [own + number * stride for number in range(math.prod(next(crops)))] if held else []
+            for held in self.held_images(inputs).flatten().tolist()
+        ]
 
     def maps_of_patches(
         self, model: PreTrainedModel, values: Sequence[Tensor], inputs: Mapping[str, Any]

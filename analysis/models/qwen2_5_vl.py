@@ -16,6 +16,7 @@ class Qwen25VLAdapter(Qwen2VLAdapter):
     """`Qwen2_5_VLForConditionalGeneration`; the features come from its last block, which sees whole pictures."""
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_5_vl",)
+    reordered: ClassVar[bool] = True
 
     def _order(self, model: PreTrainedModel, grid: tuple[int, int]) -> IntArray:
         vision = model.config.vision_config

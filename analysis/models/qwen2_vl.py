@@ -30,7 +30,6 @@ class Qwen2VLAdapter(AbstractAdapter):
     fixed_grid: ClassVar[bool] = False
     projects_tokens: ClassVar[bool] = False
     position_axes: ClassVar[int] = 3
-    unrecorded: ClassVar[str | None] = "it attends to patches, of which several make a token, picture by picture"
 
     def refusal(self, config: Mapping[str, Any]) -> str | None:
         return None
@@ -82,6 +81,16 @@ class Qwen2VLAdapter(AbstractAdapter):
             for own in self._by_picture(model, values, inputs)
         ]
         return [squares.mean(1) for squares in self._squares(model, [torch.cat(own) for own in parts], inputs)]
+
+    def patches_per_token(self, model: PreTrainedModel) -> int:
+        return self._merge(model) ** 2
+
+    def tower_inputs(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As described in the base class; frames of a video attend apart, so each is a picture of its own."""
+        frames: Tensor = arguments["grid_thw"]
+        apart = frames.repeat_interleave(frames[:, 0], 0)
+        apart[:, 0] = 1
+        return {"pixel_values": arguments["hidden_states"], "image_grid_thw": apart}
 
     def maps_of_patches(
         self, model: PreTrainedModel, values: Sequence[Tensor], inputs: Mapping[str, Any]

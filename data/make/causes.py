@@ -19,8 +19,9 @@ import typer
 from analysis import load
 from analysis.causes import measured_error, position_effect, quartiles, rope_bias, tables, usefulness
 from analysis.causes.exam import Exam
+from analysis.causes.recipe import recipe
 from analysis.evaluation import MiniVqa
-from analysis.evaluation.run import binding
+from analysis.evaluation.sharding import binding
 from analysis.evaluation.store import ResultStore
 from analysis.evaluation.tasks import Sample
 from analysis.models import Vlm
@@ -106,12 +107,12 @@ def run(
     Raises
     ------
     ValueError
-        If there are not that many images, or `work` holds parts of another model, task or setting.
+        If there are not that many images, or `work` holds parts of another model, task, setting or version of the code.
     """
     if not 1 <= images <= len(task):
         raise ValueError(f"`images` must be in [1, {len(task)}], got {images}")
     stores = {
-        entry.name: ResultStore(work / entry.name, binding(vlm, task) | {"settings": entry.settings})
+        entry.name: ResultStore(work / entry.name, binding(vlm, task) | {"settings": entry.settings, "code": recipe()})
         for entry in experiments
     }
     names: list[str] = []

@@ -88,11 +88,14 @@ def test_what_is_in_a_dump(tiny_vlm: Vlm, samples: Samples, whole: Path) -> None
             tiny_vlm.model(**tiny_vlm.prepare(image, question))
     np.testing.assert_allclose(dump["cls"].values, log.cls.numpy(), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(dump["last"].values, log.last.numpy(), rtol=1e-4, atol=1e-5)
+    for row, (_, image, question) in enumerate(samples):  # alone, so without padding
+        at = (tiny_vlm.prepare(image, question)["input_ids"][0] == tiny_vlm.model.config.image_token_id).nonzero()
+        assert dump["position"][row].values.tolist() == at[:, 0].tolist()
 
 
 def test_plain_xarray_reads_a_dump(whole: Path) -> None:
     plain = xr.open_zarr(whole, consolidated=False)
-    assert {"image_id", "question", "layer"} <= set(plain.coords)
+    assert {"image_id", "question", "position", "layer"} <= set(plain.coords)
     np.testing.assert_array_equal(plain["cls"].values, open_dump(whole)["cls"].values)
 
 

@@ -140,6 +140,15 @@ def test_generate_records_the_prefill_once(vlm: Vlm, inputs, tiny_image: Picture
 
 
 @torch.no_grad()
+def test_images_one_by_one(vlm: Vlm, inputs) -> None:
+    with record(vlm, cls=ClsRow()) as log:
+        vlm.model(**inputs)
+    assert len(log.each("cls")) == 3
+    for image, rows in zip(log.each("cls"), log.cls, strict=True):
+        assert torch.equal(image, rows)
+
+
+@torch.no_grad()
 def test_beams_count_once_each(tiny_vlm: Vlm, tiny_image: Picture) -> None:
     inputs = tiny_vlm.prepare(tiny_image(0), QUESTIONS[0])
     with record(tiny_vlm, cls=ClsRow(), last=LastRow()) as log:

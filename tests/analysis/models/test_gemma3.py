@@ -69,10 +69,8 @@ def test_prompts_longer_than_the_window_are_refused() -> None:
         model(input_ids=longer, pixel_values=batch["pixel_values"], token_type_ids=(longer == IMAGE).long())
 
 
-def test_attention_of_the_language_model_is_recorded_and_that_of_the_encoder_refused() -> None:
-    model = FAMILY.model()
-    with record(model, last=LastRow()) as log, torch.no_grad():
-        model(**FAMILY.batch(2))
-    assert log.last.shape == (1, 4, 4, 9)
-    with pytest.raises(ValueError, match="several of its patches make a token"), record(model, all=MeanReceived()):
-        pass
+def test_attention_is_recorded_token_by_token() -> None:
+    model, batch = FAMILY.model(), FAMILY.batch(2)
+    with record(model, received=MeanReceived(heads=True), last=LastRow()) as log, torch.no_grad():
+        model(**batch)
+    assert log.last.shape == log.received.shape == (1, 4, 4, 9)

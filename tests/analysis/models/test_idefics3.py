@@ -87,10 +87,9 @@ def test_padding_within_a_picture_is_masked_as_in_the_stock_model(family: Family
 
 
 @every_kind
-def test_attention_of_the_language_model_is_recorded_and_that_of_the_encoder_refused(family: Family) -> None:
-    with record(family.model(), last=LastRow()) as log, torch.no_grad():
-        family.model()(**family.batch(2))
+def test_attention_is_recorded_token_by_token(family: Family) -> None:
+    model, batch = family.model(), family.batch(2)
+    with record(model, received=MeanReceived(), last=LastRow()) as log, torch.no_grad():
+        model(**batch)
     assert log.last.shape == (1, 4, 4, 9)
-    refused = pytest.raises(ValueError, match="several of its patches make a token")
-    with refused, record(family.model(), all=MeanReceived()):
-        pass
+    assert log.received.shape == (1, 3, 9)

@@ -88,13 +88,11 @@ def test_variants_that_are_refused(change: dict[str, Any], text: str) -> None:
         raise ValueError(reason)
 
 
-def test_attention_of_the_language_model_is_recorded_and_that_of_the_encoder_refused() -> None:
-    model = FAMILY.model()
-    with record(model, last=LastRow()) as log, torch.no_grad():
-        model(**FAMILY.batch(2))
-    assert log.last.shape[-1] == 9
-    with pytest.raises(ValueError, match="several of its patches make a token"), record(model, cls=ClsRow()):
-        pass
+def test_attention_is_recorded_token_by_token() -> None:
+    model, batch = FAMILY.model(), FAMILY.batch(2)
+    with record(model, cls=ClsRow(), last=LastRow()) as log, torch.no_grad():
+        model(**batch)
+    assert log.last.shape[-1] == log.cls.shape[-1] == 9
 
 
 def test_round_trip(tmp_path: Path) -> None:

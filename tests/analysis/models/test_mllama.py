@@ -78,10 +78,12 @@ def test_projecting_features_gives_the_projected_tokens() -> None:
     torch.testing.assert_close(encoded.projected[0][places], projected)
 
 
-def test_recording_is_refused() -> None:
+@torch.no_grad()
+def test_the_encoder_is_recorded_and_the_language_model_refused() -> None:
     model = beside.model()
-    with pytest.raises(ValueError, match="tiles of an image attend to each other"), record(model, all=MeanReceived()):
-        pass
+    with record(model, all=MeanReceived()) as log:
+        model(**beside.batch(0, 1))
+    assert log.all.shape == (7, 3, 16)
     with pytest.raises(ValueError, match="got them beside it"), record(model, last=LastRow()):
         pass
 

@@ -334,10 +334,13 @@ def test_one_packed_call_of_flash_attention(
         encoded(model, images, {"keys"})
 
 
-def test_recording_the_vision_encoder(model: PreTrainedModel) -> None:
-    with pytest.raises(ValueError, match="`seen` cannot record the vision encoder of this family: it attends to patch"):
-        record(model, seen=MeanReceived()).__enter__()
-    with pytest.raises(ValueError, match="`seen` cannot record the vision encoder"):
+@torch.no_grad()
+def test_recording_the_vision_encoder(family: Family, model: PreTrainedModel) -> None:
+    batch = family.batch(0, 2)
+    with record(model, seen=MeanReceived()) as log:
+        model(**batch)
+    assert [picture.shape[-1] for picture in log.each("seen")] == [6, 9, 20]
+    with pytest.raises(ValueError, match="`seen` needs a vision encoder with a CLS token"):
         record(model, seen=ClsRow()).__enter__()
 
 
