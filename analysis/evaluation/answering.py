@@ -1,16 +1,18 @@
 """Greedy answers to many questions at once, with each image's prompt prefix read a single time.
 
 All questions about an image share their prompt up to and including the visual tokens. They are laid out behind that
-prefix in one sequence, every question blind to the others and at the position ids it would have alone, so that one
-forward pass equals a pass per question. The answers then grow together in one key-value cache. Questions that share
-nothing (a question-aware pruner keeps other tokens for each, a template puts the question first) are contexts of
-their own with one question each: the same code, batched.
+prefix in one sequence, as a tree: questions share columns as long as their words agree, and from there on each is
+blind to the others. All are at the position ids they would have alone, so that one forward pass equals a pass per
+question. The answers then grow together in one key-value cache. Questions that share nothing (a question-aware pruner
+keeps other tokens for each, a template puts the question first) are contexts of their own with one question each: the
+same code, batched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,8 @@ from transformers import DynamicCache
 from analysis.models import Vlm
 from analysis.pruning.inputs import PositionPolicy, checked_policy, first_position_after
 
-_SHARED, _PADDING = -1, -2  # blocks of a sequence's columns; a question's own block is its number
+from .linear import fast_linear
+
 _ALTERING = ("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "min_length",
              "min_new_tokens", "bad_words_ids", "begin_suppress_tokens", "forced_bos_token_id",
              "forced_eos_token_id", "sequence_bias")  # fmt: skip
@@ -59,9 +62,14 @@ class Context:
             raise ValueError("every question needs at least one token behind the image")
 
     @property
+    def shared(self) -> int:
+        """Columns in front of the questions."""
+        return len(self.before) + len(self.kept)
+
+    @cached_property
     def length(self) -> int:
         """Columns of the packed sequence."""
-        return len(self.before) + len(self.kept) + sum(map(len, self.after))
+        return self.shared + len({words[: end + 1] for words in self.after for end in range(len(words))})
 
 
 def answer_tokens(
@@ -99,7 +107,7 @@ def answer_tokens(
     _check(vlm, max_new_tokens, tokens_per_batch)
     _check_window(vlm, contexts, max_new_tokens)
     answers: list[list[list[int]]] = [[] for _ in contexts]
-    with torch.inference_mode():
+    with torch.inference_mode(), fast_linear(vlm.adapter.language_model(vlm.model)):
         for members in _batches([context.length for context in contexts], tokens_per_batch):
             decoder = _Decoder(vlm, [contexts[i] for i in members], policy)
             for i, found in zip(members, decoder.run(max_new_tokens), strict=True):
@@ -161,7 +169,7 @@ class _Asked:
     """One question on its way to an answer."""
 
     row: int
-    block: int
+    number: int  # among the questions of its context
     column: int  # where its latest token stands
     position: int  # position id of its next token
     tokens: list[int] = field(default_factory=list)
@@ -170,8 +178,8 @@ class _Asked:
 class _Decoder:
     """The contexts of one batch: packed, read once, then decoded step by step.
 
-    `blocks` says for every column of the cache which question it belongs to: a query sees the shared columns and
-    those of its own block.
+    `owners` says for every column of the cache which questions it belongs to [row, column, question]: all, in front of
+    the questions; none, if it is padding. A query sees the columns that belong to all the questions it belongs to.
     """
 
     def __init__(self, vlm: Vlm, contexts: Sequence[Context], policy: PositionPolicy) -> None:
@@ -182,33 +190,34 @@ class _Decoder:
         settings: Any = vlm.model.generation_config
         self.suppressed: list[int] = settings.suppress_tokens or []
         self.device, self.dtype = vlm.model.device, vlm.model.dtype
-        self.cache = DynamicCache(config=vlm.model.config.get_text_config())
+        text = vlm.model.config.get_text_config()
+        self.eager = text._attn_implementation == "eager"
+        self.cache = DynamicCache(config=text)
         self.contexts = contexts
         self._lay_out(policy)
 
     def _lay_out(self, policy: PositionPolicy) -> None:
         shape = len(self.contexts), max(context.length for context in self.contexts)
         tokens, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        blocks = np.full(shape, _PADDING, dtype=np.int64)
+        owners = np.zeros((*shape, max(len(context.after) for context in self.contexts)), dtype=bool)
         visual = np.zeros(shape, dtype=bool)
         self.asked: list[_Asked] = []
         for row, context in enumerate(self.contexts):
-            start = len(context.before)
-            at = start + len(context.kept)
+            start, at = len(context.before), context.shared
             tokens[row, :start] = context.before
             positions[row, :start] = np.arange(start)
             positions[row, start:at] = start + (context.kept if policy == "keep" else np.arange(len(context.kept)))
             visual[row, start:at] = True
-            blocks[row, :at] = _SHARED
+            owners[row, :at] = True
             behind = first_position_after(start, context.total, len(context.kept), policy)
-            for block, words in enumerate(context.after):
-                own = slice(at, at + len(words))
-                tokens[row, own] = words
-                positions[row, own] = behind + np.arange(len(words))
-                blocks[row, own] = block
-                at = own.stop
-                self.asked.append(_Asked(row, block, at - 1, behind + len(words)))
-        self.blocks = torch.from_numpy(blocks).to(self.device)
+            columns: dict[tuple[int, ...], int] = {}
+            for number, words in enumerate(context.after):
+                for end, word in enumerate(words):
+                    column = columns.setdefault(words[: end + 1], at + len(columns))
+                    tokens[row, column], positions[row, column] = word, behind + end
+                    owners[row, column, number] = True
+                self.asked.append(_Asked(row, number, column, behind + len(words)))
+        self.owners = torch.from_numpy(owners).to(self.device)
         self.positions = torch.from_numpy(positions).to(self.device)
         self.embeds = self.embed(torch.from_numpy(tokens).to(self.device))
         features = torch.cat([context.visual for context in self.contexts])
@@ -216,9 +225,7 @@ class _Decoder:
 
     def run(self, max_new_tokens: int) -> list[list[list[int]]]:
         """Answers by context and question."""
-        order = torch.arange(self.blocks.shape[1], device=self.device)
-        causal = order[:, None] >= order
-        hidden = self._forward(self.embeds, self.positions, self._visible(self.blocks) & causal)
+        hidden = self._forward(self.embeds, self.positions, self._mask_of_prompts())
         active = self._extend(self.asked, hidden)
         for _ in range(max_new_tokens - 1):
             if not active:
@@ -244,48 +251,61 @@ class _Decoder:
 
     def _step(self, active: Sequence[_Asked]) -> Tensor:
         """Hidden states of the active questions' latest tokens, one column per question of the fullest row."""
-        used = [0] * len(self.blocks)
+        used = [0] * len(self.owners)
         for question in active:
             question.column = used[question.row]
             used[question.row] += 1
         shape = len(used), max(used)
         tokens, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        blocks = np.full(shape, _PADDING, dtype=np.int64)
+        owners = np.zeros((*shape, self.owners.shape[2]), dtype=bool)
         for question in active:
             at = question.row, question.column
-            tokens[at], positions[at], blocks[at] = question.tokens[-1], question.position, question.block
+            tokens[at], positions[at], owners[(*at, question.number)] = question.tokens[-1], question.position, True
             question.position += 1
-        new = torch.from_numpy(blocks).to(self.device)
-        self.blocks = torch.cat([self.blocks, new], 1)
+        new = torch.from_numpy(owners).to(self.device)
+        self.owners = torch.cat([self.owners, new], 1)
         embeds = self.embed(torch.from_numpy(tokens).to(self.device))
-        return self._forward(embeds, torch.from_numpy(positions).to(self.device), self._visible(new))
+        return self._forward(embeds, torch.from_numpy(positions).to(self.device), self._mask(self._visible(new)))
 
     def _visible(self, queries: Tensor) -> Tensor:
         """Which columns each query may see [row, query, column]; shared ones always, so that no row is empty."""
-        keys = self.blocks[:, None, :]
-        return (keys == _SHARED) | (keys == queries[:, :, None])
+        foreign = queries.float() @ (~self.owners).float().transpose(1, 2)
+        return foreign == 0
 
-    def _forward(self, embeds: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        # additive, because eager attention adds whatever mask it is given
+    def _mask_of_prompts(self) -> Tensor:
+        length = self.owners.shape[1]
+        if self.owners.shape[2] == 1:
+            # Padding, if any, is behind the only question: the plain causal kernel, which is faster, hides it too.
+            return torch.ones(len(self.owners), length, dtype=torch.bool, device=self.device)
+        causal = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
+        return self._mask(self._visible(self.owners) & causal)
+
+    def _mask(self, visible: Tensor) -> Tensor:
+        if not self.eager:
+            return visible[:, None]
+        # eager attention adds whatever mask it is given
         mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device)
-        mask.masked_fill_(~visible, torch.finfo(self.dtype).min)
+        return mask.masked_fill_(~visible, torch.finfo(self.dtype).min)[:, None]
+
+    def _forward(self, embeds: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         output = self.language(
             inputs_embeds=embeds,
-            attention_mask=mask[:, None],
+            attention_mask=mask,
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
         )
-        return output.last_hidden_state
+        result: Tensor = output.last_hidden_state
+        return result
 
     def _drop_finished_rows(self, active: Sequence[_Asked]) -> None:
         """Forget the contexts whose questions are all answered, once they are the majority."""
         alive = sorted({question.row for question in active})
-        if 2 * len(alive) > len(self.blocks):
+        if 2 * len(alive) > len(self.owners):
             return
         index = torch.tensor(alive, device=self.device)
         self.cache.batch_select_indices(index)
-        self.blocks = self.blocks[index]
+        self.owners = self.owners[index]
         renamed = {row: number for number, row in enumerate(alive)}
         for question in active:
             question.row = renamed[question.row]

@@ -97,8 +97,9 @@ def critical_budget(
     Raises
     ------
     ValueError
-        As `accuracy_table`; for a tolerance outside [0, 1), a frame without the unpruned model, or if a pruner was
-        asked other questions at one budget than at another.
+        As `accuracy_table`; for a tolerance outside [0, 1), a frame without the unpruned model, numbers as budgets of
+        a model whose images differ in their visual tokens, or if a pruner was asked other questions at one budget than
+        at another.
     """
     if not 0 <= tolerance < 1:
         raise ValueError(f"`tolerance` must be in [0, 1), got {tolerance}")
@@ -111,7 +112,13 @@ def critical_budget(
             raise ValueError(f"`frame` has no rows of the unpruned model of {label['model']}")
         budgets = sorted(set(part["keep"]) - set(full["keep"]))
         both = pd.concat([part[part["keep"].isin(budgets)], full])
-        budgets.append(int(full["keep"].iloc[0]))
+        everything = full["keep"].iloc[0].item()
+        if budgets and budgets[-1] > everything:
+            raise ValueError(
+                f"budgets of {label['model']} must be shares, since its images differ in their visual tokens, got "
+                f"{budgets[-1]:g}"
+            )
+        budgets.append(everything)
         scores, about = _by_budget(both, budgets)
         for task, own in [*about.groupby("task", sort=False), (MEAN, about)]:
             mean = _TaskMean(scores[own.index], own["task"])
@@ -139,20 +146,21 @@ def trapezoid_weights(budgets: npt.ArrayLike) -> Float64Array:
     weights = np.zeros(x.size)
     weights[:-1] += step / 2
     weights[1:] += step / 2
-    return weights / (x[-1] - x[0])
+    result: Float64Array = weights / (x[-1] - x[0])
+    return result
 
 
-def crossing(budgets: npt.ArrayLike, accuracy: npt.ArrayLike, tolerance: float) -> tuple[int, float]:
+def crossing(budgets: npt.ArrayLike, accuracy: npt.ArrayLike, tolerance: float) -> tuple[float, float]:
     """The critical budget of one curve, tested and interpolated: budgets ascending, the full model last."""
     at, reached = np.asarray(budgets), np.asarray(accuracy, dtype=np.float64)
     needed = (1 - tolerance) * reached[-1]
     below = np.flatnonzero(reached[:-1] < needed)
     if not below.size:
-        return int(at[0]), float(at[0])
+        return at[0].item(), float(at[0])
     last = int(below[-1])
     share = (needed - reached[last]) / (reached[last + 1] - reached[last])
     x = np.log2(at.astype(np.float64))
-    return int(at[last + 1]), float(2.0 ** (x[last] + share * (x[last + 1] - x[last])))
+    return at[last + 1].item(), float(2.0 ** (x[last] + share * (x[last + 1] - x[last])))
 
 
 def _by_budget(rows: pd.DataFrame, budgets: list[int]) -> tuple[Float64Array, pd.DataFrame]:

@@ -1,63 +1,34 @@
-"""Some images with their questions, encoded once and answered under one setting after another."""
+"""Some images with their questions, answered under one setting after another: the rows of a table."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import time
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from analysis.cost import Cost, cost
 from analysis.models import Vlm
-from analysis.pruning.encode import encode_images
-from analysis.pruning.inputs import PositionPolicy
-from analysis.pruning.merger import AbstractMerger
-from analysis.pruning.selection import Kept, Selector
-from analysis.pruning.tokens import VisualTokens
-from solvers.arrays import IntArray
 from solvers.provenance import provenance
 
-from .answering import Context, answer_texts
-from .generating import generate_answers
-from .prompts import tokenise
+from .answer import Answer, run_lengths
+from .generating import Generated
+from .packed import Packed
 from .settings import Setting
-from .tasks import AbstractTask, Question, Sample
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A question on its way to an answer under one setting."""
-
-    image: int
-    number: int
-    kept: Kept
-    name: bytes
-    milliseconds: float
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What came of it."""
-
-    prediction: str
-    by_layer: tuple[int, ...]
-    milliseconds: float
+from .sizes import Counter, sizes_of
+from .tasks import AbstractTask, Sample
 
 
 class Chunk:
-    """Some images with their questions: encoded once, then answered under one setting after another.
+    """Some images with their questions, to be answered under the given settings.
 
-    What was answered with the same tokens of the same image before is not asked again: seeds of a pruner that does
-    not draw, a budget of all tokens, two pruners that agree. Pruners that work inside the language model are run by
-    `generate` in the model itself.
+    Images are encoded once for all settings whose questions can be packed; the others are run by `generate` in the
+    model itself.
+
+    Raises
+    ------
+    ValueError
+        If a pruner needs ground truth of images that the model cuts into several pictures.
     """
 
     def __init__(
@@ -69,137 +40,49 @@ class Chunk:
         max_new_tokens: int,
     ) -> None:
         self.vlm, self.task, self.samples, self.max_new_tokens = vlm, task, samples, max_new_tokens
-        self.layers = len(vlm.adapter.text_layers(vlm.model))
-        packed = [setting for setting in settings if setting.packed]
-        needs = {need for setting in packed if setting.pruner for need in setting.pruner.needs}
-        if packed:
-            self.encoded = encode_images(vlm, **self._pictures(), needs=needs)
-        prompts = iter(tokenise(vlm, [question.question for sample in samples for question in sample.questions]))
-        self.prompts = [[next(prompts) for _ in sample.questions] for sample in samples]
-        self.words = self._embed_words() if "text" in needs else None
-        self.known: dict[tuple[int, int, bytes], str] = {}
-        self.costs: dict[tuple[tuple[int, ...], int], Cost] = {}
+        self.settings = settings
+        self.sizes = sizes_of(vlm, samples)
+        self.counter = Counter(vlm)
         self.provenance = provenance()
+        self._check_ground_truth()
+
+    @cached_property
+    def packed(self) -> Packed:
+        """What answers packed settings."""
+        return Packed(self.vlm, self.samples, [entry for entry in self.settings if entry.packed], self.max_new_tokens)
+
+    @cached_property
+    def generated(self) -> Generated:
+        """What answers the others."""
+        return Generated(self.vlm, self.samples, self.sizes, self.max_new_tokens)
 
     def run(self, setting: Setting) -> pd.DataFrame:
         """The rows of one setting."""
-        answers = self._packed(setting) if setting.packed else self._generated(setting)
-        pairs = (
+        answers = (self.packed if setting.packed else self.generated).answers(setting)
+        places = (
             (image, number) for image, sample in enumerate(self.samples) for number in range(len(sample.questions))
         )
-        return pd.DataFrame([self._row(setting, *at, answer) for at, answer in zip(pairs, answers, strict=True)])
+        return pd.DataFrame([self._row(setting, *place, answer) for place, answer in zip(places, answers, strict=True)])
 
-    def _pictures(self) -> dict[str, Any]:
-        """What the family's encoder takes of all images."""
-        processor: Any = self.vlm.processor
-        base: Any = self.vlm.model.base_model
-        made = processor.image_processor([sample.image for sample in self.samples], return_tensors="pt")
-        return {name: made[name] for name in inspect.signature(base.get_image_features).parameters if name in made}
-
-    def _packed(self, setting: Setting) -> list[_Answer]:
-        asked = [entry for image in range(len(self.samples)) for entry in self._selections(setting, image)]
-        self._answer(asked, setting.policy)
-        return [
-            _Answer(
-                self.known[entry.image, entry.number, entry.name],
-                (len(entry.kept.places),) * self.layers,
-                entry.milliseconds,
+    def _check_ground_truth(self) -> None:
+        guided = [entry.name for entry in self.settings if entry.pruner and "needed" in entry.pruner.needs]
+        cut = [(sample, size) for sample, size in zip(self.samples, self.sizes, strict=True) if size.pictures > 1]
+        if guided and cut:
+            sample, size = cut[0]
+            raise ValueError(
+                f"pruner {guided[0]!r} needs ground truth, which task {self.task.name!r} states for whole images; this "
+                f"model cuts image {sample.image_id} into {size.pictures} pictures"
             )
-            for entry in asked
-        ]
 
-    def _generated(self, setting: Setting) -> list[_Answer]:
-        asked = [(sample.image, question) for sample in self.samples for question in sample.questions]
-        found = generate_answers(self.vlm, asked, setting, self.max_new_tokens)
-        return [_Answer(text, by_layer, float("nan")) for text, by_layer in found]
-
-    def _embed_words(self) -> list[list[np.ndarray]]:
-        embedding = self.vlm.adapter.embedding(self.vlm.model)
-        with torch.no_grad():
-            return [
-                [
-                    embedding(torch.tensor(prompt.after, device=self.vlm.device)).float().cpu().numpy()
-                    for prompt in prompts
-                ]
-                for prompts in self.prompts
-            ]
-
-    def _selections(self, setting: Setting, image: int) -> list[_Asked]:
-        """For each question of an image the kept tokens, and the milliseconds that finding them took."""
-        questions, pruner = self.samples[image].questions, setting.pruner
-        if pruner is None:
-            everything = Kept(np.arange(self.encoded.layouts[image].tokens))
-            return [_Asked(image, number, everything, b"all", 0.0) for number in range(len(questions))]
-        adapter, model = self.vlm.adapter, self.vlm.model
-        selector = Selector(
-            pruner,
-            setting.keep,
-            reorder=setting.policy == "compact",
-            project=functools.partial(adapter.project, model) if adapter.projects_tokens else None,
-        )
-        merges = setting.name.encode() if isinstance(pruner, AbstractMerger) else b""
-        found: list[_Asked] = []
-        for number, question in enumerate(questions):
-            if number and not pruner.question_aware:
-                found.append(replace(found[0], number=number))
-                continue
-            asked = functools.partial(self._asked, setting=setting, image=image, number=number, question=question)
-            start = time.perf_counter()
-            with torch.no_grad():
-                kept = selector.of_image(self.encoded, image, asked)
-            milliseconds = 1e3 * (time.perf_counter() - start)
-            # merged tokens are other tokens than those at the same places
-            name = kept.places.tobytes() + (merges if kept.merged is not None else b"")
-            found.append(_Asked(image, number, kept, name, milliseconds))
-        return found
-
-    def _asked(
-        self, tokens: VisualTokens, *, setting: Setting, image: int, number: int, question: Question
-    ) -> VisualTokens:
-        """The tokens as the pruner of a setting sees them when a question is asked."""
-        assert setting.pruner is not None
-        words = self.words[image][number] if self.words is not None and "text" in setting.pruner.needs else None
-        # ground truth may count in another grid than the model's, so only those see it who ask for it
-        needed = question.needed if "needed" in setting.pruner.needs else None
-        return replace(tokens, seed=setting.seed, text=words, needed=needed)
-
-    def _answer(self, asked: Sequence[_Asked], policy: PositionPolicy) -> None:
-        """Fill `known`; questions with equal prefix go into one context."""
-        together: dict[tuple[int, bytes, tuple[int, ...]], list[_Asked]] = defaultdict(list)
-        for entry in asked:
-            if (entry.image, entry.number, entry.name) not in self.known:
-                together[entry.image, entry.name, self.prompts[entry.image][entry.number].before].append(entry)
-        contexts = [self._context(entries) for entries in together.values()]
-        answers = answer_texts(self.vlm, contexts, position_ids=policy, max_new_tokens=self.max_new_tokens)
-        for entries, found in zip(together.values(), answers, strict=True):
-            for entry, text in zip(entries, found, strict=True):
-                self.known[entry.image, entry.number, entry.name] = text
-
-    def _context(self, entries: Sequence[_Asked]) -> Context:
-        first = entries[0]
-        prompts = [self.prompts[entry.image][entry.number] for entry in entries]
-        every: Tensor = self.encoded.projected[first.image]
-        places: IntArray = first.kept.places
-        own = every[torch.tensor(places, device=every.device)]
-        return Context(
-            before=prompts[0].before,
-            visual=own if first.kept.merged is None else first.kept.merged,
-            kept=places,
-            total=len(every),
-            after=tuple(prompt.after for prompt in prompts),
-        )
-
-    def _row(self, setting: Setting, image: int, number: int, answer: _Answer) -> dict[str, Any]:
-        sample, prompt = self.samples[image], self.prompts[image][number]
+    def _row(self, setting: Setting, image: int, number: int, answer: Answer) -> dict[str, Any]:
+        sample, size = self.samples[image], self.sizes[image]
         question = sample.questions[number]
-        size = answer.by_layer, prompt.n_text
-        if size not in self.costs:
-            self.costs[size] = cost(self.vlm, *size)
+        flops, kv_bytes = self.counter.count(size, answer.by_layer, answer.n_text)
         return {
             "model": self.vlm.id,
             "pruner": setting.name,
             "keep": setting.keep,
-            "kept": answer.by_layer[-1],
+            "kept": answer.kept,
             "visual_tokens": sum(answer.by_layer) / len(answer.by_layer),
             "tokens_by_layer": run_lengths(answer.by_layer),
             "position_ids": setting.policy,
@@ -211,19 +94,10 @@ class Chunk:
             "answer": question.answer,
             "prediction": answer.prediction,
             **self.task.marks(question, answer.prediction),
-            "n_text": prompt.n_text,
-            "flops": self.costs[size].flops,
-            "kv_bytes": self.costs[size].kv_bytes,
+            "n_visual": size.tokens,
+            "n_text": answer.n_text,
+            "flops": flops,
+            "kv_bytes": kv_bytes,
             "select_ms": answer.milliseconds,
             **self.provenance,
         }
-
-
-def run_lengths(counts: Sequence[int]) -> str:
-    """Numbers by layer as text: "2x576 4x64" for two layers of 576 and four of 64."""
-    parts: list[list[int]] = []
-    for count in counts:
-        if not parts or parts[-1][1] != count:
-            parts.append([0, count])
-        parts[-1][0] += 1
-    return " ".join(f"{layers}x{count}" for layers, count in parts)

@@ -151,7 +151,8 @@ def _reference(rows: pd.DataFrame, setting: dict[str, Any], against: str) -> pd.
     if same.empty:
         place = f"{setting['pruner']} at {setting['keep']} tokens"
         raise ValueError(f"`frame` has no rows of {against!r} to compare {place} with")
-    return same
+    result: pd.DataFrame = same
+    return result
 
 
 def _pair(setting: dict[str, Any], cell: pd.DataFrame, other: pd.DataFrame, against: str) -> _Pair:

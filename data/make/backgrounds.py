@@ -46,7 +46,8 @@ def _flat(kind: str, height: int, width: int, rng: np.random.Generator) -> Pictu
 
 def _natural(kind: str, height: int, width: int, rng: np.random.Generator) -> Picture:
     if kind == "clouds":
-        return _muted(rng)[0] + np.float32(rng.uniform(15, 36)) * _pink(height, width, rng)[..., None]
+        result: Picture = _muted(rng)[0] + np.float32(rng.uniform(15, 36)) * _pink(height, width, rng)[..., None]
+        return result
     picture = _leaves(height, width, rng)
     return picture + np.float32(rng.uniform(4, 12)) * _pink(height, width, rng)[..., None]
 
@@ -57,7 +58,8 @@ def _pink(height: int, width: int, rng: np.random.Generator) -> Picture:
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     frequency[0, 0] = np.inf
     noise = np.fft.irfft2(spectrum / frequency ** rng.uniform(1.0, 1.6), s=(height, width))
-    return (noise / noise.std()).astype(np.float32)
+    result: Picture = (noise / noise.std()).astype(np.float32)
+    return result
 
 
 def _muted_tint(rng: np.random.Generator, count: int = 1) -> Picture:

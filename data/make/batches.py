@@ -63,7 +63,8 @@ def _patch_majority(pixel: NDArray[np.int64], classes: int) -> NDArray[np.int64]
     flat = patches + classes * np.arange(rows * cols)[:, None]
     votes = np.bincount(flat.ravel(), minlength=rows * cols * classes).reshape(rows * cols, classes)
     votes[:, 0] = _LEAST_PIXELS - 1
-    return votes.argmax(1)
+    result: NDArray[np.int64] = votes.argmax(1)
+    return result
 
 
 def dense_labels(scene: Scene) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

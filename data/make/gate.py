@@ -1,7 +1,8 @@
 """Judges the embedded model on the whole test split: `python -m data.make.gate`. Exits with 1 if it fails.
 
-Runs the study at full size (a run that was stopped goes on), checks the required-token sets and FastV, keeps all tables
-in `data/measured` and writes the model's card and the results of the README from them. The bounds are in `bounds.py`.
+Runs the study at full size and the checks of `prunescope gate` (a run that was stopped goes on), keeps all tables in
+`data/measured` and writes the model's card and the results of the README from them. The bounds are in
+`analysis.evaluation.gate`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,20 @@ import pandas as pd
 import typer
 
 from analysis import load, run_study
-from analysis.evaluation import MiniVqa, split_half
+from analysis.evaluation import MiniVqa
+from analysis.evaluation.gate import CHECKED_IMAGES, judge, measure, megabytes, passed, printed
 from analysis.models import Vlm
 from analysis.study.run import EMBEDDED
 from analysis.study.settings import DEFAULT
 from solvers.provenance import provenance
 
-from .bounds import judge, passed, printed
-from .fastv import measure_fastv
 from .history import core_minutes, phase_table
-from .needed import measure_needed
 from .slices import slice_accuracy, slice_table
 
 DATA = Path(__file__).parents[1]
 FULL = replace(DEFAULT, captured=200, problems=20, images=1080)
 PICTURES = ("accuracy_vs_budget", "certified_gap")
 MEASURED = ("accuracy", "attention", "quartiles", "selection", "reliability", "needed", "fastv", "slices")
-CHECKED_IMAGES, FASTV_IMAGES = 100, 40
 
 CARD = """# mini_llava
 
@@ -78,15 +76,6 @@ stays what it was with those tokens alone ({checked} images):
 
 FastV, which drops tokens after layer 2 of {text.num_hidden_layers}, loses {fastv:.3f} of the mean at 64 tokens.
 """
-
-
-def majority_priors(rows: pd.DataFrame) -> dict[str, float]:
-    """Share of the most frequent answer by task, from rows of `evaluate`."""
-    asked = rows[rows["pruner"] == "none"]
-    return {
-        str(task): float(answers.value_counts(normalize=True).iloc[0])
-        for task, answers in asked.groupby("task", sort=False)["answer"]
-    }
 
 
 def _estimates(table: pd.DataFrame, column: str = "estimate") -> dict[tuple[str, int, str], float]:
@@ -157,23 +146,18 @@ def main(
     run_study(None, work, FULL)
     vlm, task, rows = load(str(EMBEDDED)), MiniVqa(), pd.read_parquet(work / "accuracy.parquet")
     stamp = {"config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()}
-    tables = {
-        "reliability": split_half(rows),
-        "needed": measure_needed(vlm, task, CHECKED_IMAGES),
-        "fastv": measure_fastv(vlm, task, FASTV_IMAGES),
-    }
+    measured = measure(vlm, task, rows, store=work / "gate")
     slices = slice_accuracy(rows, task.knobs)
-    slices.to_csv(work / "tables" / "slices.csv", index=False)
+    tables = {name: getattr(measured, name) for name in ("reliability", "needed", "fastv")} | {"slices": slices}
     for name, table in tables.items():
         table.to_csv(work / "tables" / f"{name}.csv", index=False)
     keep_tables(work / "tables", DATA / "measured", stamp)
     for name in PICTURES:
         shutil.copy(work / "figures" / f"{name}.png", DATA / "measured")
-    accuracy, priors = pd.read_csv(work / "tables" / "accuracy.csv"), majority_priors(rows)
-    write_card(vlm, accuracy, priors, slices, tables["needed"], tables["fastv"])
+    accuracy, priors = pd.read_csv(work / "tables" / "accuracy.csv"), measured.priors
+    write_card(vlm, accuracy, priors, slices, measured.needed, measured.fastv)
     write_readme(accuracy, priors, pd.read_csv(work / "tables" / "selection.csv"))
-    megabytes = sum(file.stat().st_size for file in EMBEDDED.iterdir()) / 1e6
-    checks = judge(accuracy, priors, megabytes=megabytes, **tables)
+    checks = judge(**measured._asdict(), megabytes=megabytes(EMBEDDED))
     typer.echo(printed(checks))
     raise typer.Exit(0 if passed(checks) else 1)
 

@@ -16,7 +16,8 @@ def core_minutes(log: Path) -> float:
     """Processor time of a run, over all its starts: each counts from nothing."""
     spent = [json.loads(line)["cpu_minutes"] for line in log.read_text().splitlines()]
     ends = [before for before, after in zip(spent, [*spent[1:], 0.0], strict=True) if after < before]
-    return sum(ends)
+    result: float = sum(ends)
+    return result
 
 
 def phase_table(log: Path) -> pd.DataFrame:

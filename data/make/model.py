@@ -174,10 +174,12 @@ class Trainee(nn.Module):
         patches = embed.patch_embedding(pixel_values(batch.images)).flatten(2).transpose(1, 2)
         positions = embed.position_embedding.weight
         if not self.has_cls:
-            return patches + positions[batch.index]
+            states: Tensor = patches + positions[batch.index]
+            return states
         cls = embed.class_embedding.expand(len(patches), 1, -1)
         at = torch.cat([batch.index.new_zeros(len(patches), 1), batch.index + 1], 1)
-        return tower.pre_layrnorm(torch.cat([cls, patches], 1) + positions[at])
+        states = tower.pre_layrnorm(torch.cat([cls, patches], 1) + positions[at])
+        return states
 
     def read(self, features: Tensor, batch: Batch, *, renumber: bool) -> tuple[Tensor, Tensor]:
         """Hidden states [image, question, word, width]: the last ones, and those of the grounding layer.
@@ -266,4 +268,5 @@ class Trainee(nn.Module):
         aim = (torch.stack([batch.index // GRID, batch.index % GRID], -1).float() - _CENTRE) / _SPREAD
         weight = torch.where(batch.kind > 0, 1.0, 0.15)
         error = (self.position(features).float() - aim).pow(2).mean(-1)
-        return (error * weight).sum() / weight.sum()
+        result: Tensor = (error * weight).sum() / weight.sum()
+        return result

@@ -40,7 +40,7 @@ def executed(path: Path, start: Path, *, timeout: int = 300) -> NotebookNode:
     nbclient.exceptions.CellExecutionError
         If a cell failed.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
     resources = {"metadata": {"path": os.fspath(start)}}

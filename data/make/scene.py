@@ -132,7 +132,8 @@ class _Canvas:
         return None
 
     def tint(self, color: int) -> NDArray[np.float32]:
-        return np.clip(PALETTE[color] + self.rng.normal(0, 9, 3).astype(np.float32), 0, 255)
+        result: NDArray[np.float32] = np.clip(PALETTE[color] + self.rng.normal(0, 9, 3).astype(np.float32), 0, 255)
+        return result
 
     def blend(self, mask: NDArray[np.float32], y: int, x: int, color: NDArray[np.float32] | float) -> None:
         view = self.pixels[y : y + mask.shape[0], x : x + mask.shape[1]]

@@ -20,13 +20,14 @@ from analysis import accuracy_table, evaluate, load
 from analysis.causes import usefulness
 from analysis.causes.tables import means
 from analysis.evaluation import MiniVqa
+from analysis.evaluation.gate import majority_priors
 from analysis.models import Vlm
 from analysis.pruning import encode_images
 from analysis.study.run import EMBEDDED
 from solvers.provenance import provenance
 
 from .export import export
-from .gate import card_table, majority_priors
+from .gate import card_table
 from .history import core_minutes, phase_table
 from .model import Trainee, build_model
 from .train import Recipe, Trainer, quick_score

@@ -6,7 +6,6 @@ from data.make.gate import (
     MEASURED,
     card_table,
     keep_tables,
-    majority_priors,
     replace_results,
     selection_table,
 )
@@ -22,13 +21,6 @@ def accuracies():
         rows += [{"pruner": name, "keep": 64, "task": task, "estimate": value} for task in full]
     table = pd.DataFrame(rows)
     return table.assign(low=table["estimate"] - 0.01, high=table["estimate"] + 0.01)
-
-
-def test_majority_prior_counts_the_stock_rows_only():
-    rows = pd.DataFrame(
-        {"pruner": ["none"] * 4 + ["random"] * 4, "task": ["count"] * 8, "answer": list("1121") + list("2222")}
-    )
-    assert majority_priors(rows) == {"count": 0.75}
 
 
 def test_card_table_has_a_row_per_task_and_the_mean():

@@ -6,7 +6,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from analysis import evaluate, load
 from analysis.evaluation import MiniVqa
-from data.make.bounds import judge, passed, printed
+from analysis.evaluation.gate import judge, megabytes, passed, printed
 from data.make.gate import DATA, card_table, selection_table
 from data.make.vocabulary import TASKS
 
@@ -46,8 +46,7 @@ def test_the_gate_is_passed_by_what_was_measured():
         task: rows["answer"].value_counts(normalize=True).iloc[0] for task, rows in frame.groupby("task", sort=False)
     }
     tables = {name: pd.read_csv(DATA / "measured" / f"{name}.csv") for name in ("reliability", "needed", "fastv")}
-    megabytes = sum(path.stat().st_size for path in FOLDER.iterdir()) / 1e6
-    checks = judge(MEASURED, priors, megabytes=megabytes, **tables)
+    checks = judge(MEASURED, priors, megabytes=megabytes(FOLDER), **tables)
     assert passed(checks), printed(checks)
     card = (FOLDER / "README.md").read_text()
     assert card_table(MEASURED, priors) in card

@@ -19,7 +19,7 @@ from .replies import Reply, replies_to
 from .requests import Chat, Generation, read_chat
 
 
-class PruneScope(lmms):
+class PruneScope(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """A checkpoint under a pruner, for lmms-eval (0.7.3); `Arguments` has the arguments.
 
     Tasks of the output type `generate_until` are answered, with any number of pictures per prompt. Likelihoods of given

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from solvers.files import data_folder
 from solvers.names import nearest
 
 from .local_files import decode_picture
@@ -25,15 +26,18 @@ SPLITS = ("test", "validation")
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind.value_type if pa.types.is_dictionary(kind) else kind)
+    result: bool = pa.types.is_binary(kind.value_type if pa.types.is_dictionary(kind) else kind)
+    return result
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    result: bool = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return result
 
 
 def _is_integer_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) and pa.types.is_integer(kind.value_type)
+    result: bool = pa.types.is_list(kind) and pa.types.is_integer(kind.value_type)
+    return result
 
 
 _TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
@@ -88,7 +92,7 @@ class MiniVqa(AbstractTask):
     @cached_property
     def file(self) -> Path:
         """The parquet file that is read."""
-        return Path(self.path) if self.path is not None else _data_folder() / self.name / f"{self.split}.parquet"
+        return Path(self.path) if self.path is not None else data_folder(self.name) / f"{self.split}.parquet"
 
     @cached_property
     def checksum(self) -> str:
@@ -112,7 +116,8 @@ class MiniVqa(AbstractTask):
         missing = [name for name in KNOBS if name not in self._table.column_names]
         if missing:
             raise ValueError(f"{self.file} does not say how hard its questions are: it lacks {', '.join(missing)}")
-        return self._table.select(["question_id", *KNOBS]).to_pandas()
+        result: pd.DataFrame = self._table.select(["question_id", *KNOBS]).to_pandas()
+        return result
 
     def __len__(self) -> int:
         available = len(self._rows)
@@ -167,9 +172,3 @@ class MiniVqa(AbstractTask):
         ids = self._table.column("image_id").to_numpy()
         images, first, member = np.unique(ids, return_index=True, return_inverse=True)
         return {int(images[i]): np.flatnonzero(member == i) for i in np.argsort(first)}
-
-
-def _data_folder() -> Path:
-    """The repository's data folder; in an installed wheel it lies beside the packages under a name of its own."""
-    root = Path(__file__).resolve().parents[3]
-    return root / "data" if (root / "data" / "mini_vqa").is_dir() else root / "prunescope_data"

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.evaluation import AbstractTask, Question, Sample
+from analysis.evaluation import AbstractTask, MiniVqa, Question, Sample
+from analysis.models import Vlm, load
 
 TOY_FORMS = (
     ("exist", "is there a red square ?", "no"),
@@ -76,3 +77,32 @@ def benchmark_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def saved_vlm(tiny_vlm: Vlm, tmp_path_factory: pytest.TempPathFactory) -> Vlm:
+    """The tiny model, loaded from a folder that other processes can load it from."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_vlm.model.save_pretrained(folder)
+    tiny_vlm.processor.save_pretrained(folder)
+    return load(folder)
+
+
+@pytest.fixture(scope="session")
+def toy_file(toy_task: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> MiniVqa:
+    """The toy task in a file: other processes cannot import the tests."""
+    rows = []
+    for sample in toy_task(36):
+        png = io.BytesIO()
+        sample.image.save(png, format="PNG")
+        for asked in sample.questions:
+            row = {"image_id": sample.image_id, "image": png.getvalue(), "question_id": asked.question_id}
+            row |= {"question": asked.question, "answer": asked.answer, "task": asked.task, "needed": asked.needed}
+            rows.append(row)
+    path = tmp_path_factory.mktemp("task") / "toy.parquet"
+    pd.DataFrame(rows).astype({"image_id": "int32", "question_id": "int32"}).to_parquet(path, index=False)
+
+    class Toy(MiniVqa):
+        needed_grid: ClassVar[tuple[int, int] | None] = (6, 6)
+
+    return Toy(path=path)

@@ -209,3 +209,19 @@ def test_a_question_knows_its_tokens_even_if_none_are_needed() -> None:
     question = Question(0, "is there a red square ?", "no", "exist")
     assert question.needed.dtype == np.int64
     assert question.needed.size == 0
+
+
+def test_questions_share_columns_as_long_as_their_words_agree(tiny_vlm: Vlm, toy_task: Callable[..., Any]) -> None:
+    """Branches at the first word, later, at the end (one question is the beginning of another), and nowhere."""
+    context = contexts_of(tiny_vlm, toy_task(3), pruners.FasterVLM(), 30, packed=True)[2]
+    first, second, third, fourth = context.after
+    after = (first, second, fourth, first[:4], third, first, (*first, 20), (*first[:-1], 20, 6))
+    tree = replace(context, after=after)
+    assert first[:3] == fourth[:3] != second[:3]
+    assert tree.length == context.shared + len(first) + len(second) + len(fourth) - 3 + len(third) + 1 + 2
+    for policy in ("keep", "compact"):
+        options: dict[str, Any] = {"position_ids": policy, "max_new_tokens": STEPS}
+        (together,) = answer_tokens(tiny_vlm, [tree], **options)
+        alone = [answer_tokens(tiny_vlm, [replace(context, after=(words,))], **options)[0][0] for words in after]
+        assert together == alone
+        assert len({tuple(tokens) for tokens in together}) > 1

@@ -28,7 +28,8 @@ from solvers.provenance import provenance
 ROOT = Path(__file__).parents[3]
 COLUMNS = [
     *("model", "pruner", "keep", "kept", "visual_tokens", "tokens_by_layer", "position_ids", "seed", "image_id"),
-    *("question_id", "task", "question", "answer", "prediction", "correct", "n_text", "flops", "kv_bytes", "select_ms"),
+    *("question_id", "task", "question", "answer", "prediction", "correct", "n_visual", "n_text", "flops", "kv_bytes"),
+    "select_ms",
 ]
 QUIET: dict[str, Any] = {"max_new_tokens": 3, "progress": False}
 FOUR = (pruners.VisPruner(), pruners.CDPruner(), pruners.Random(), pruners.Oracle())
@@ -264,6 +265,20 @@ def test_a_damaged_part_is_named(tiny_vlm: Vlm, toy_task: Callable[..., Any], tm
     same(evaluate(tiny_vlm, toy_task(2), [], store=store, **QUIET), evaluate(tiny_vlm, toy_task(2), [], **QUIET))
 
 
+def test_parts_of_an_earlier_release_are_completed(
+    tiny_vlm: Vlm, toy_task: Callable[..., Any], tmp_path: Path, answered: list[tuple[str, int, int]]
+) -> None:
+    store = tmp_path / "accuracy"
+    expected = evaluate(tiny_vlm, toy_task(2), ["random"], (4,), store=store, **QUIET)
+    for part in store.rglob("*.parquet"):
+        pd.read_parquet(part).drop(columns="n_visual").to_parquet(part, index=False)
+    answered.clear()
+    same(evaluate(tiny_vlm, toy_task(2), ["random"], (4,), store=store, **QUIET), expected)
+    assert answered == []
+    more = evaluate(tiny_vlm, toy_task(2), ["random"], (4, 9), store=store, **QUIET)
+    assert more["n_visual"].tolist() == [36] * len(more)
+
+
 def test_wrong_arguments_are_refused(tiny_vlm: Vlm, toy_task: Callable[..., Any], tmp_path: Path) -> None:
     task = toy_task(2)
     for keep in (0, 37):
@@ -271,7 +286,7 @@ def test_wrong_arguments_are_refused(tiny_vlm: Vlm, toy_task: Callable[..., Any]
             evaluate(tiny_vlm, task, ["random"], (4, keep), **QUIET)
     with pytest.raises(ValueError, match="`keeps` and `seeds` must not be empty"):
         evaluate(tiny_vlm, task, ["random"], (), **QUIET)
-    with pytest.raises(ValueError, match=r"`keeps` must be a sequence of integers, got 4: write \(4,\)"):
+    with pytest.raises(ValueError, match=r"`keeps` must be a sequence of numbers, got 4: write \(4,\)"):
         evaluate(tiny_vlm, task, ["random"], 4, **QUIET)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"`pruner` must be a pruner or its name, got .*: write Random\(\)"):
         evaluate(tiny_vlm, task, pruners.Random, (4,), **QUIET)  # type: ignore[arg-type]

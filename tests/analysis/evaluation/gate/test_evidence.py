@@ -8,10 +8,10 @@ import torch
 
 from analysis import evaluate, load
 from analysis.evaluation import MiniVqa
+from analysis.evaluation.gate import NeededAlone, WithoutNeeded, measure_fastv, measure_needed
+from analysis.pruning.pruners import FastV
 from analysis.pruning.tokens import VisualTokens
-from data.make import fastv
-from data.make.gate import EMBEDDED
-from data.make.needed import NeededAlone, WithoutNeeded, measure_needed
+from analysis.study.run import EMBEDDED
 from data.make.vocabulary import EOS, TASKS, TOKEN
 
 
@@ -36,7 +36,8 @@ def test_the_two_choices_are_complements():
 
 def test_only_questions_with_evidence_are_counted(vlm):
     task = MiniVqa("validation")
-    table = measure_needed(vlm, task, 4).set_index("task")
+    table = measure_needed(vlm, task, 4, progress=False).set_index("task")
+    assert set(table.index) == set(TASKS)
     asked = [q for sample in islice(task, 4) for q in sample.questions if q.needed.size]
     for name in TASKS:
         assert table.loc[name, "questions"] == sum(q.task == name for q in asked)
@@ -73,19 +74,26 @@ def drop_by_hand(vlm, sample, question, keep):
 
 @torch.no_grad()
 def test_fastv_equals_cutting_tokens_out(vlm):
-    sample = next(iter(MiniVqa("validation")))
+    task = MiniVqa("validation")
+    sample = next(iter(task))
+    rows = evaluate(vlm, task, FastV(layer=2), keeps=(32, 8), images=1, position_ids="keep", progress=False)
+    language = vlm.model.model.language_model
     for keep in (32, 8):
-        batched = fastv.all_right(vlm, sample, keep)
-        vlm.model.model.language_model.set_attn_implementation("eager")
+        answered = rows[(rows["pruner"] == "fastv") & (rows["keep"] == keep)].set_index("question_id")["correct"]
+        language.set_attn_implementation("eager")
         cut = [drop_by_hand(vlm, sample, question, keep) for question in sample.questions]
-        vlm.model.model.language_model.set_attn_implementation("sdpa")
-        assert batched == cut
+        language.set_attn_implementation("sdpa")
+        assert answered[[question.question_id for question in sample.questions]].tolist() == cut
 
 
-def test_fastv_without_dropping_answers_as_the_model_does(vlm):
-    table = fastv.measure_fastv(vlm, MiniVqa("validation"), 3).query("keep == 64").set_index("task")
-    rows = evaluate(vlm, MiniVqa("validation"), [], images=3, progress=False)
-    for task, correct in rows.groupby("task")["correct"]:
-        assert table.loc[task, "full"] == pytest.approx(correct.mean())
-        assert table.loc[task, "questions"] == len(correct)
-        assert table.loc[task, "lost"] == pytest.approx(table.loc[task, "full"] - table.loc[task, "estimate"])
+def test_fastv_table_is_that_of_its_answers(vlm):
+    task = MiniVqa("validation")
+    table = measure_fastv(vlm, task, 2, (8,), progress=False).set_index("task")
+    rows = evaluate(vlm, task, FastV(layer=2), (8,), images=2, position_ids="keep", progress=False)
+    shares = rows.groupby(["pruner", "task"])["correct"].mean()
+    for name in rows["task"].unique():
+        assert table.loc[name, "full"] == pytest.approx(shares["none", name])
+        assert table.loc[name, "lost"] == pytest.approx(shares["none", name] - shares["fastv", name])
+        assert table.loc[name, "questions"] == ((rows["pruner"] == "none") & (rows["task"] == name)).sum()
+    assert table.loc["mean", "estimate"] == pytest.approx(shares["fastv"].mean())
+    assert table.loc["mean", "lost"] > 0

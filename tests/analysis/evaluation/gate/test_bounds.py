@@ -1,10 +1,11 @@
 """The bounds: a good model passes, and each bound is named when it is missed."""
 
+import math
+
 import pandas as pd
 import pytest
 
-from data.make.bounds import judge, passed, printed
-from data.make.needed import judge_needed
+from analysis.evaluation.gate import FLOORS, Check, judge, judge_needed, majority_priors, passed, printed
 from data.make.vocabulary import TASKS
 
 PRIORS = dict.fromkeys(TASKS, 0.5) | {"text": 0.01, "tiny": 0.13, "attribute": 0.1, "count": 0.22}
@@ -95,3 +96,34 @@ def test_required_tokens_fail_where_the_answer_survives_or_is_lost():
     lacking = needed.assign(needed_alone=[0.94] * 7 + [0.89])
     assert judge_needed(lacking) == ["tiny with its needed tokens alone must be at least 0.900, got 0.890"]
     assert failing(**inputs | {"needed": lacking}) == ["tasks whose required tokens do not hold"]
+
+
+def test_every_task_of_the_benchmark_has_a_floor():
+    assert tuple(FLOORS) == TASKS
+
+
+def test_what_was_not_measured_never_passes():
+    assert not Check("x", math.nan, least=0.1).holds
+    assert not Check("x", math.nan, most=0.1).holds
+    inputs = measured()
+    asked = inputs["accuracy"][inputs["accuracy"]["task"] != "tiny"]
+    expected = ["tiny, all tokens", "tiny, lost by the oracle at 64", "tiny, lost by random at 64"]
+    assert failing(**inputs | {"accuracy": asked}) == expected
+    shown = inputs["needed"][inputs["needed"]["task"] != "count"]
+    assert failing(**inputs | {"needed": shown}) == ["tasks whose required tokens do not hold"]
+    assert "(count has no question with evidence)" in printed(judge(**inputs | {"needed": shown}))
+
+
+def test_a_quick_look_and_an_unranked_table_fail_with_their_reason():
+    inputs = measured()
+    assert failing(**inputs, left_out=30) == ["images left out by a quick look"]
+    unranked = inputs | {"reliability": pd.DataFrame()}
+    assert failing(**unranked, unranked="too few") == ["split-half correlation of the pruners at 64"]
+    assert "FAILED (too few)" in printed(judge(**unranked, unranked="too few"))
+
+
+def test_majority_prior_counts_the_stock_rows_only():
+    rows = pd.DataFrame(
+        {"pruner": ["none"] * 4 + ["random"] * 4, "task": ["count"] * 8, "answer": list("1121") + list("2222")}
+    )
+    assert majority_priors(rows) == {"count": 0.75}

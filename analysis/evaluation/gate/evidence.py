@@ -1,4 +1,4 @@
-"""Checks the required-token sets of the benchmark: `python -m data.make.needed`. Exits with 1 if they do not hold.
+"""Whether the tokens that the benchmark calls needed are those that an answer needs.
 
 Every question that names its evidence is answered three times: from all tokens, from all but the needed ones, and from
 the needed ones alone. The sets are right if accuracy falls to what the question and the rest of the scene give away,
@@ -10,27 +10,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import typer
 
-from analysis import load
-from analysis.evaluation import MiniVqa, evaluate
 from analysis.models import Vlm
 from analysis.pruning.pruner import AbstractPruner
 from analysis.pruning.tokens import VisualTokens
-from analysis.study.run import EMBEDDED
 from solvers.arrays import IntArray
-from solvers.provenance import provenance
 
-from .vocabulary import TASKS
+from ..run import evaluate
+from ..settings import STOCK
+from ..tasks import AbstractTask
 
-MEASURED = Path(__file__).parents[1] / "measured" / "needed.csv"
 IN_PALETTE = 0.25  # a scene draws its objects from four colours and four shapes, and the others show which
 ABOVE_PRIOR = 0.10  # what may be left without the evidence: hints in the states of neighbouring patches
 BELOW_FULL = 0.05  # what may be lost with the evidence alone: the model has seen no image so small
+ANY_BUDGET = 64  # neither choice looks at it
 
 
 @dataclass(frozen=True)
@@ -58,24 +55,39 @@ class NeededAlone(AbstractPruner):
         return needed if needed.size else np.arange(len(tokens))
 
 
-def measure_needed(vlm: Vlm, task: MiniVqa, images: int) -> pd.DataFrame:
-    """A row per task: questions with evidence, their majority prior, and accuracy with all tokens, without the needed
-    ones, and with those alone."""
-    rows = evaluate(vlm, task, [WithoutNeeded(), NeededAlone()], keeps=(64,), position_ids="keep", images=images)
+def measure_needed(
+    vlm: Vlm, task: AbstractTask, images: int, *, store: Path | str | None = None, **options: Any
+) -> pd.DataFrame:
+    """Accuracy with all tokens, without the needed ones, and with those alone.
+
+    Parameters
+    ----------
+    vlm, task
+        Who answers what.
+    images
+        So many images from the start of the task.
+    store, options
+        See `evaluate`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per task with evidence: task, questions, prior (share of its most frequent answer), all, without_needed,
+        needed_alone.
+    """
+    chosen = [WithoutNeeded(), NeededAlone()]
+    rows = evaluate(vlm, task, chosen, (ANY_BUDGET,), store=store, position_ids="keep", images=images, **options)
     has_evidence = {q.question_id for sample in task for q in sample.questions if q.needed.size}
+    tasks = list(dict.fromkeys(rows["task"]))
     rows = rows[rows["question_id"].isin(has_evidence)]
-    accuracy = rows.pivot_table(index="task", columns="pruner", values="correct", aggfunc="mean").loc[list(TASKS)]
-    stock = rows[rows["pruner"] == "none"].groupby("task")
-    return pd.DataFrame(
-        {
-            "task": list(TASKS),
-            "questions": stock.size().loc[list(TASKS)].to_numpy(),
-            "prior": [stock.get_group(name)["answer"].value_counts(normalize=True).iloc[0] for name in TASKS],
-            "all": accuracy["none"].to_numpy(),
-            "without_needed": accuracy["without needed"].to_numpy(),
-            "needed_alone": accuracy["needed alone"].to_numpy(),
-        }
-    )
+    stock = rows[rows["pruner"] == STOCK].groupby("task")
+    accuracy = rows.groupby(["task", "pruner"])["correct"].mean().unstack()
+    accuracy = accuracy.loc[[task for task in tasks if task in accuracy.index]]
+    table = accuracy[[STOCK, WithoutNeeded.name, NeededAlone.name]]
+    table = table.set_axis(["all", "without_needed", "needed_alone"], axis="columns")
+    table.insert(0, "prior", stock["answer"].agg(lambda answers: answers.value_counts(normalize=True).iloc[0]))
+    table.insert(0, "questions", stock.size())
+    return table.rename_axis(columns=None).reset_index()
 
 
 def judge_needed(table: pd.DataFrame) -> list[str]:
@@ -98,23 +110,3 @@ def judge_needed(table: pd.DataFrame) -> list[str]:
                 f"got {row['needed_alone']:.3f}"
             )
     return short
-
-
-def main(
-    images: Annotated[int, typer.Option(help="images of the test split")] = 300,
-    model: Annotated[Path, typer.Option(help="a model folder")] = EMBEDDED,
-) -> None:
-    """Measure, keep the table, and say whether the sets hold."""
-    vlm, task = load(str(model)), MiniVqa()
-    table = measure_needed(vlm, task, images)
-    stamp = {"config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()}
-    table.assign(**stamp).to_csv(MEASURED, index=False, float_format="%.6g")
-    typer.echo(table.to_string(index=False, float_format="%.3f"))
-    short = judge_needed(table)
-    for sentence in short:
-        typer.echo(f"needed: {sentence}", err=True)
-    raise typer.Exit(1 if short else 0)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,0 +1,134 @@
+"""What the gate looks at: the tables behind its bounds, each from answers to the benchmark's questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from analysis.models import Vlm
+from analysis.pruning.pruners import FastV
+
+from ..accuracy import MEAN, accuracy_table
+from ..reliability import split_half
+from ..run import evaluate
+from ..settings import STOCK
+from ..tasks import AbstractTask
+from .evidence import measure_needed
+
+CHECKED_IMAGES, FASTV_IMAGES = 100, 40
+FASTV_KEEPS = (192, 128, 64, 32)
+
+
+class Measured(NamedTuple):
+    """Arguments of `judge`."""
+
+    accuracy: pd.DataFrame
+    priors: Mapping[str, float]
+    reliability: pd.DataFrame
+    needed: pd.DataFrame
+    fastv: pd.DataFrame
+    left_out: int
+    unranked: str
+
+
+def measure(
+    vlm: Vlm,
+    task: AbstractTask,
+    rows: pd.DataFrame,
+    *,
+    store: Path | str | None = None,
+    fastv_keeps: Sequence[int] = FASTV_KEEPS,
+    **options: Any,
+) -> Measured:
+    """Everything that `judge` reads but the size of the model.
+
+    Parameters
+    ----------
+    vlm, task
+        Who answered what.
+    rows
+        What `evaluate` returned for the pruners to be ranked, "oracle" and "random" among them, with one policy of
+        position ids. The checks of required tokens and of FastV ask at most as many images.
+    store, options
+        See `evaluate`; the store may be that of `rows`.
+    fastv_keeps
+        Budgets of FastV, 64 among them.
+    """
+    images = int(rows["image_id"].nunique())
+    questions = pd.DataFrame(
+        [(STOCK, question.task, question.answer) for sample in task for question in sample.questions],
+        columns=["pruner", "task", "answer"],
+    )
+    reliability, unranked = pd.DataFrame(), ""
+    try:
+        reliability = split_half(rows)
+    except ValueError as error:
+        unranked = str(error)  # too few images or pruners to rank anything: a bound that is missed, with its reason
+    return Measured(
+        accuracy=accuracy_table(rows),
+        priors=majority_priors(questions),
+        reliability=reliability,
+        needed=measure_needed(vlm, task, min(images, CHECKED_IMAGES), store=store, **options),
+        fastv=measure_fastv(vlm, task, min(images, FASTV_IMAGES), fastv_keeps, store=store, **options),
+        left_out=len(task) - images,
+        unranked=unranked,
+    )
+
+
+def majority_priors(rows: pd.DataFrame) -> dict[str, float]:
+    """Share of the most frequent answer by task, from rows of `evaluate`; those of the stock model count."""
+    asked = rows[rows["pruner"] == STOCK]
+    return {
+        str(task): float(answers.value_counts(normalize=True).iloc[0])
+        for task, answers in asked.groupby("task", sort=False)["answer"]
+    }
+
+
+def measure_fastv(
+    vlm: Vlm,
+    task: AbstractTask,
+    images: int,
+    keeps: Sequence[int] = FASTV_KEEPS,
+    *,
+    store: Path | str | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """What is lost when tokens go after layer 2 instead of before layer 1, on the first images of a task.
+
+    Chen et al. 2024 (arXiv:2403.06764), as `analysis.prune` runs it: behind layer K the visual tokens with the least
+    attention from the last prompt token (layer K, head mean) are dropped; ids stay.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per budget and task, and one with task "mean" (tasks weigh alike): keep, task, questions, full, estimate,
+        lost.
+    """
+    pruner = FastV(layer=2)
+    rows = evaluate(vlm, task, pruner, keeps, store=store, position_ids="keep", images=images, **options)
+    tasks = list(dict.fromkeys(rows["task"]))
+    stock = rows[rows["pruner"] == STOCK]
+    full = _by_task(stock, tasks)
+    questions = stock["task"].value_counts().to_dict() | {MEAN: len(stock)}
+    found = []
+    for keep in keeps:
+        estimates = _by_task(rows[(rows["pruner"] == pruner.name) & (rows["keep"] == keep)], tasks)
+        for name in estimates:
+            row = {"keep": keep, "task": name, "questions": questions[name], "full": full[name]}
+            found.append(row | {"estimate": estimates[name], "lost": full[name] - estimates[name]})
+    return pd.DataFrame(found)
+
+
+def _by_task(rows: pd.DataFrame, tasks: Sequence[str]) -> dict[str, float]:
+    """Accuracy of every task, then the mean over tasks."""
+    shares = rows.groupby("task")["correct"].mean()
+    by_task = {task: float(shares[task]) for task in tasks}
+    return by_task | {MEAN: sum(by_task.values()) / len(by_task)}
+
+
+def megabytes(folder: Path | str) -> float:
+    """Size of the files of a model folder, in units of 10 ** 6 bytes."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
