@@ -6,6 +6,7 @@ capture_dataset   the same for many images, into one Zarr store
 prune, pruners    drop visual tokens inside the stock model, reversibly
 evaluate          a benchmark under every pruner and budget, a row per question
 run_study         all of it, to one report: the command `prunescope study`
+explorer_frame    the token explorer of a report in a notebook
 
 Names are loaded when first used, so that `import analysis` and `prunescope --help` do not wait for PyTorch.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .capture import TopK as TopK
     from .capture import capture_dataset as capture_dataset
     from .capture import open_dump as open_dump
+    from .capture import open_dumps as open_dumps
     from .capture import record as record
     from .evaluation import accuracy_table as accuracy_table
     from .evaluation import evaluate as evaluate
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from .pruning import prune as prune
     from .pruning import pruner as pruner
     from .pruning import pruners as pruners
+    from .report import explorer_frame as explorer_frame
     from .study import run_study as run_study
 
 _HOME = {
@@ -54,11 +57,13 @@ _HOME = {
         "TopK",
         "capture_dataset",
         "open_dump",
+        "open_dumps",
         "record",
     ),
     "evaluation": ("accuracy_table", "evaluate"),
     "models": ("Vlm", "load"),
     "pruning": ("prune", "pruner", "pruners"),
+    "report": ("explorer_frame",),
     "study": ("run_study",),
 }
 _SUBMODULES = ("causes", "cost", "figures", "metrics")

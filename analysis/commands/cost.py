@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .completion import completing
+from .frame import AsJson, show_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +26,12 @@ CONVENTIONS = (
 
 
 def cost(
-    model: Annotated[str, typer.Argument(help="For example llava-1.5-7b; an unknown name lists all.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="For example llava-1.5-7b; an unknown name lists all.", autocompletion=completing("published models")
+        ),
+    ],
     keep: Annotated[
         list[int] | None, typer.Option(help="Visual tokens that stay; repeatable, every one is a column.")
     ] = None,
@@ -45,7 +52,7 @@ def cost(
     dtype: Annotated[
         str, typer.Option(help="Number format of the cache: float32, bfloat16, float16, float8_e4m3fn.")
     ] = "bfloat16",
-    as_json: Annotated[bool, typer.Option("--json", help="Numbers for a program instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Operations and cache of a published model at several budgets: encoder, projector, selector, prefill, decode.
 
@@ -55,18 +62,13 @@ def cost(
     from ..cost import architecture, dropped_after
     from ..cost import cost as count
 
-    try:
-        shape = architecture(model, image=_size(image) if image else None, unpad=unpad)
-        options: dict[str, Any] = {"new": new, "dtype": dtype, "rule": rule or ("fastv" if after else "vispruner")}
-        stock = count(shape, None, text, **options)
-        profiles = {tokens: dropped_after(shape.visual, tokens, after, len(shape.layers)) for tokens in keep or ()}
-        counted = {tokens: count(shape, profile, text, **options) for tokens, profile in profiles.items()}
-    except (KeyError, ValueError) as error:
-        reason = error.args[0] if isinstance(error, KeyError) else error
-        typer.secho(f"prunescope cost: {reason}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(2) from None
+    shape = architecture(model, image=_size(image) if image else None, unpad=unpad)
+    options: dict[str, Any] = {"new": new, "dtype": dtype, "rule": rule or ("fastv" if after else "vispruner")}
+    stock = count(shape, None, text, **options)
+    profiles = {tokens: dropped_after(shape.visual, tokens, after, len(shape.layers)) for tokens in keep or ()}
+    counted = {tokens: count(shape, profile, text, **options) for tokens, profile in profiles.items()}
     if as_json:
-        typer.echo(json.dumps(_content(shape, stock, counted, options), indent=2))
+        show_json(_content(shape, stock, counted, options))
     else:
         from rich.console import Console
 

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from . import frames, palette
-from .style import TEXT, themed
+from .style import narrow, themed, width
 
 
 @themed
@@ -36,7 +36,7 @@ def accuracy_by_task(accuracy: pd.DataFrame, *, keep: int | None = None) -> Figu
     columns = [*frames.tasks(accuracy), frames.MEAN]
     table = rows.pivot(index="pruner", columns="task", values="estimate").reindex(index=names, columns=columns)
 
-    figure = Figure(figsize=(TEXT, 0.75 + 0.2 * len(names)))
+    figure = Figure(figsize=(width(), 0.75 + 0.2 * len(names)))
     ax = figure.subplots()
     palest = 10 * np.floor(10 * np.nanmin(table.to_numpy(float)))
     sns.heatmap(
@@ -47,8 +47,13 @@ def accuracy_by_task(accuracy: pd.DataFrame, *, keep: int | None = None) -> Figu
         ax.axhline(1, color=palette.INK, linewidth=1)
     ax.axvline(len(columns) - 1, color=palette.INK, linewidth=1)
     ax.set_yticklabels([palette.look(name).label for name in names], rotation=0)
-    ax.set_xticklabels([column.replace("_", "\n") for column in columns], rotation=0)
     ax.xaxis.tick_top()
+    if narrow():
+        ax.set_xticklabels(
+            [column.replace("_", " ") for column in columns], rotation=40, ha="left", rotation_mode="anchor"
+        )
+    else:
+        ax.set_xticklabels([column.replace("_", "\n") for column in columns], rotation=0)
     ax.tick_params(length=0)
     ax.set(xlabel="", ylabel="")
     ax.set_title(f"Accuracy at {keep} visual tokens (%)", pad=8)

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from . import frames, palette
-from .labels import LineEnd, label_line_ends
-from .style import TEXT, interval_band, reference_line, themed
+from .labels import LineEnd, height_for, label_line_ends
+from .style import interval_band, reference_line, themed, width
 
 
 @themed
@@ -35,10 +35,11 @@ def accuracy_vs_budget(accuracy: pd.DataFrame, *, task: str = frames.MEAN) -> Fi
     frames.chosen_budget(rows, None, "accuracy")
     place = {keep: index for index, keep in enumerate(keeps)}
 
-    figure = Figure(figsize=(0.72 * TEXT, 3.1))
+    names = frames.ranked(rows, keeps[-1], task)
+    figure = Figure(figsize=(width(0.72), height_for(len(names), 3.1)))
     ax = figure.subplots()
     ends = {}
-    for name in frames.ranked(rows, keeps[-1], task):
+    for name in names:
         line = rows[rows["pruner"] == name].sort_values("keep", ascending=False)
         style = palette.look(name)
         x = [place[int(keep)] for keep in line["keep"]]

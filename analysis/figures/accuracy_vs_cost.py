@@ -8,14 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from . import frames, palette
-from .labels import LineEnd, label_line_ends
-from .style import TEXT, reference_line, themed
+from .labels import LineEnd, height_for, label_line_ends
+from .style import reference_line, themed, width
 
-PANELS = {
-    "flops_ratio": "FLOPs against full model (→ cheaper)",
-    "kv_ratio": "KV cache against full model (→ cheaper)",
-}
-TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+PANELS = {"flops_ratio": "FLOPs of the prefill", "kv_ratio": "KV cache"}
+TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 
 
 @themed
@@ -40,23 +37,24 @@ def accuracy_vs_cost(accuracy: pd.DataFrame, cost: pd.DataFrame) -> Figure:
     points = mean.merge(cost[list(frames.COST.columns)], on=["pruner", "keep"])
     if points.empty:
         raise ValueError("`accuracy` and `cost` must have pruners and budgets in common, got none")
-    figure = Figure(figsize=(TEXT, 2.7))
+    figure = Figure(figsize=(width(), height_for(points["pruner"].nunique(), 2.7)))
     panels = figure.subplots(1, len(PANELS), sharey=True)
     full = frames.full_model(accuracy)
     ends: dict[str, LineEnd] = {}
     for ax, (ratio, label) in zip(panels, PANELS.items(), strict=True):
-        ends = _panel(ax, points, ratio)
+        ends = cost_panel(ax, points, ratio)
         if full is not None:
             reference_line(ax, float(full["estimate"]), "full model")
-        ax.set_xlabel(label)
+        ax.set_title(label)
     panels[0].margins(y=0.08)
     panels[0].set_ylabel("Accuracy, mean over tasks")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.supxlabel("Share of the full model (→ cheaper)", fontsize=8)
     label_line_ends(panels[-1], ends)
     return figure
 
 
-def _panel(ax: Axes, points: pd.DataFrame, ratio: str) -> dict[str, LineEnd]:
+def cost_panel(ax: Axes, points: pd.DataFrame, ratio: str) -> dict[str, LineEnd]:
     """Draw every pruner against `ratio`, cheaper to the right; return the cheap ends of the lines."""
     ends = {}
     for name in frames.ranked(points, frames.budgets(points)[-1]):

@@ -14,9 +14,11 @@ from . import frames
 from .certified_gap import OBJECTIVE_NAMES
 from .comparison import name_solvers
 from .palette import solver_look
-from .style import TEXT, themed
+from .style import columns, themed, width
 
 COLUMNS = 4
+LEAST = 1.45
+"""Inches of a panel, as the longest title needs them."""
 
 
 @themed
@@ -45,8 +47,9 @@ def accuracy_vs_value(optimising: pd.DataFrame, *, keep: int | None = None) -> F
     if rows.empty:
         raise ValueError(f"`optimising` must have a row with an accuracy at {keep} tokens, got none")
     objectives = [str(name) for name in rows["objective"].unique()]
-    shape = math.ceil(len(objectives) / COLUMNS), min(COLUMNS, len(objectives))
-    figure = Figure(figsize=(TEXT, 0.9 + 1.35 * shape[0]))
+    wide = min(columns(COLUMNS, LEAST), len(objectives))
+    shape = math.ceil(len(objectives) / wide), wide
+    figure = Figure(figsize=(width(), 0.9 + 1.35 * shape[0]))
     panels = figure.subplots(*shape, sharey=True, squeeze=False).ravel()
     for ax, objective in zip(panels, objectives, strict=False):
         _panel(ax, rows[rows["objective"] == objective])

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from . import frames
 from .palette import MUTED, kind_look, solver_look
-from .style import TEXT, themed
+from .style import themed, width
 
 OBJECTIVE_NAMES = {
     "Saliency": "Saliency",
@@ -53,7 +53,7 @@ def certified_gap(selection: pd.DataFrame, *, keep: int | None = None) -> Figure
     solvers = _order(rows, objectives[0])
     kinds = dict(zip(rows["solver"].astype(str), rows["kind"].astype(str), strict=True))
 
-    figure = Figure(figsize=(TEXT, 0.75 + 0.165 * len(solvers)))
+    figure = Figure(figsize=(width(), 0.75 + 0.165 * len(solvers)))
     panels = figure.subplots(1, len(objectives), sharey=True, squeeze=False)[0]
     for ax, objective in zip(panels, objectives, strict=True):
         _panel(ax, rows[rows["objective"] == objective].set_index("solver"), solvers, kinds)

@@ -13,7 +13,27 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from .certified_gap import LINEAR_BELOW
-from .palette import solver_look
+from .palette import Look, solver_look
+from .style import width
+
+NAME = 0.95
+"""Inches of a solver in a legend of one line."""
+
+
+def panels_of(models: Sequence[str], columns: int, height: float, least: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """A figure with a titled panel per model, `columns` side by side, on common axes.
+
+    Rows are `height` inches high, the figure at least `least`.
+    """
+    wide = min(columns, len(models))
+    rows = -(-len(models) // wide)
+    figure = Figure(figsize=(width(), max(height * rows, least)))
+    axes = list(figure.subplots(rows, wide, sharex=True, sharey=True, squeeze=False).ravel())
+    for ax in axes[len(models) :]:
+        ax.set_axis_off()
+    for ax, model in zip(axes, models, strict=False):
+        ax.set_title(model)
+    return figure, axes[: len(models)]
 
 
 def at_budget(frame: pd.DataFrame, budget: int | None, name: str) -> tuple[pd.DataFrame, int]:
@@ -66,6 +86,17 @@ def name_solvers(
     handles += more
     length = 2.2 if lines else 1.0
     if above:
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=length)
+        ncols = min(len(handles), int(figure.get_figwidth() / NAME))
+        figure.legend(handles=handles, loc="outside upper center", ncols=ncols, handlelength=length)
     else:
         figure.legend(handles=handles, loc="outside right upper", handlelength=length, labelspacing=0.35)
+
+
+def name_lines(figure: Figure, looks: Iterable[Look]) -> None:
+    """One legend to the right of all panels, a line with its marker per look, in order."""
+    handles = []
+    for look in looks:
+        handle = Line2D([], [], color=look.color, marker=look.marker, linewidth=0.9, label=look.label)
+        handle.set(linestyle=look.dash)
+        handles.append(handle)
+    figure.legend(handles=handles, loc="outside right upper", handlelength=2.2, labelspacing=0.35)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from solvers.study_statistics import CriticalDifference
 
 from .palette import INK, MUTED, solver_look
-from .style import TEXT, themed
+from .style import themed, width
 
 ROW = 0.19
 """Height of a name, in inches, the unit of the vertical axis."""
@@ -35,7 +35,7 @@ def critical_difference(result: CriticalDifference) -> Figure:
         raise ValueError(f"`groups` must name ranked solvers, got {strangers[0]!r}")
     left = (len(ranks) + 1) // 2
     bars = 0.11 * len(result.groups)
-    figure = Figure(figsize=(TEXT, 1.0 + bars + ROW * left))
+    figure = Figure(figsize=(width(), 1.0 + bars + ROW * left))
     ax = figure.subplots()
     top = len(ranks)
     _scale(ax, top, result)

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from . import frames
+from . import frames, style
 from .palette import source_look
-from .style import TEXT, interval_band, reference_line, themed
+from .style import interval_band, reference_line, themed, width
 
 METRIC_NAMES = {
     "effective_tokens": "Effective tokens",
@@ -25,7 +25,7 @@ METRIC_NAMES = {
 
 
 @themed
-def dispersion(attention: pd.DataFrame, *, metrics: Sequence[str] | None = None, columns: int = 4) -> Figure:
+def dispersion(attention: pd.DataFrame, *, metrics: Sequence[str] | None = None, columns: int | None = None) -> Figure:
     """One panel per metric: vision CLS against the last text token, with 95 % bands and the uniform value.
 
     Parameters
@@ -37,7 +37,7 @@ def dispersion(attention: pd.DataFrame, *, metrics: Sequence[str] | None = None,
         Names to draw, in this order; None draws those of `METRIC_NAMES` that the frame has (at most four), else the
         frame's first four.
     columns
-        Panels side by side.
+        Panels side by side; None takes four, or as many as the paper has room for.
 
     Raises
     ------
@@ -51,9 +51,10 @@ def dispersion(attention: pd.DataFrame, *, metrics: Sequence[str] | None = None,
     if absent or not chosen:
         raise ValueError(f"`metrics` must be among {', '.join(known)}, got {', '.join(absent) or 'none'}")
 
+    columns = style.columns(4) if columns is None else columns
     wide = min(columns, len(chosen))
     rows = -(-len(chosen) // wide)
-    figure = Figure(figsize=(TEXT * wide / max(columns, wide), 1.75 * rows))
+    figure = Figure(figsize=(width(wide / max(columns, wide)), 1.75 * rows))
     axes = figure.subplots(rows, wide, squeeze=False).ravel()
     for spare in axes[len(chosen) :]:
         spare.set_visible(False)

@@ -55,6 +55,10 @@ ACCURACY = Schema("accuracy", ("pruner", "keep", "task"), INTERVAL)
 PROGRESS = Schema("progress", ("objective", "budget", "solver", "seconds"), ("relative_gap", "proven_gap"))
 FRONT = Schema("front", ("objective", "budget", "solver"), ("relative_gap", "seconds", "efficient"))
 OPTIMISING = Schema("optimising", ("objective", "keep", "solver"), ("share_mean", "accuracy", "low", "high"))
+SCORES = Schema("scores", ("score", "keep"), INTERVAL)
+LATENCY = Schema("latency", ("model", "pruner", "keep"), ("of", "visual", "first_token_ms", "total_ms", "note"))
+WORK = Schema("work", ("model", "pruner", "keep"), ("of", "first_token_ms", "first_token_flops"))
+PHASES = Schema("phases", ("model", "pruner", "keep", "phase"), ("of", "flops", "bytes", "seconds"))
 COST = Schema("cost", ("pruner", "keep"), ("flops_ratio", "kv_ratio"))
 
 CURVES = Schema("curves", ("source", "layer", "share"), ("mass",))
@@ -117,3 +121,26 @@ def contenders(pruners: Sequence[str]) -> list[str]:
 def tasks(accuracy: pd.DataFrame) -> list[str]:
     """Task names in order of appearance, without the mean."""
     return [str(task) for task in accuracy["task"].unique() if task != MEAN]
+
+
+def against_full(frame: pd.DataFrame, column: str, name: str) -> pd.DataFrame:
+    """Pruned rows with `column` as a share of that of the stock model on the same model, in a new column `share`.
+
+    Raises
+    ------
+    ValueError
+        If a model has no stock row, or none is left.
+    """
+    full = frame[frame["pruner"] == FULL].set_index("model")[column]
+    pruned = frame[frame["pruner"] != FULL]
+    lost = [str(model) for model in pruned["model"].unique() if model not in full.index]
+    if lost or pruned.empty:
+        which = f" for {lost[0]}" if lost else " and those of pruners"
+        raise ValueError(f"`{name}` must have the row of the full model, pruner {FULL!r},{which}")
+    return pruned.assign(share=pruned[column].to_numpy(float) / full.loc[pruned["model"]].to_numpy(float))
+
+
+def timed(latency: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a latency table, once checked, that did not fail: their note is empty, or missing as read from CSV."""
+    note = LATENCY.check(latency)["note"]
+    return latency[note.isna() | (note == "")]

@@ -12,7 +12,7 @@ from . import frames
 from .certified_gap import OBJECTIVE_NAMES
 from .comparison import at_budget, largest_finite, name_solvers, percent_axis
 from .palette import MUTED, solver_look
-from .style import TEXT, themed
+from .style import themed, width
 
 
 @themed
@@ -35,7 +35,8 @@ def gap_versus_time(progress: pd.DataFrame, *, budget: int | None = None) -> Fig
     frames.PROGRESS.check(progress)
     rows, budget = at_budget(progress, budget, "progress")
     objectives = [str(name) for name in rows["objective"].unique()]
-    figure = Figure(figsize=(TEXT, 2.9))
+    solvers = [str(name) for name in rows["solver"].unique()]
+    figure = Figure(figsize=(width(), max(2.9, 0.95 + 0.165 * len(solvers))))  # the legend has four lines more
     panels = figure.subplots(1, len(objectives), sharey=True, squeeze=False)[0]
     largest = 100 * largest_finite(rows[["relative_gap", "proven_gap"]])
     for ax, objective in zip(panels, objectives, strict=True):
@@ -48,7 +49,7 @@ def gap_versus_time(progress: pd.DataFrame, *, budget: int | None = None) -> Fig
         Line2D([], [], color=MUTED, label="to the best bound\nknown"),
         Line2D([], [], color=MUTED, linewidth=0.8, alpha=0.6, label="to its own bound\nso far"),
     ]
-    name_solvers(figure, [str(name) for name in rows["solver"].unique()], lines=True, more=kinds)
+    name_solvers(figure, solvers, lines=True, more=kinds)
     return figure
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import frames
 from .dispersion import METRIC_NAMES
 from .palette import INK, source_look
-from .style import TEXT, themed
+from .style import themed, width
 
 WRITTEN = 16
 """Most heads of a layer whose cluster numbers are readable."""
@@ -42,7 +42,7 @@ def head_atlas(heads: pd.DataFrame, *, metric: str = "entropy") -> Figure:
     sources = [str(source) for source in heads["source"].unique()]
     tables = {source: _table(heads[heads["source"] == source], metric) for source in sources}
     deepest = max(len(table) for table in tables.values())
-    figure = Figure(figsize=(TEXT if len(sources) > 1 else TEXT / 2, min(4.5, 1.0 + 0.19 * deepest)))
+    figure = Figure(figsize=(width(1 if len(sources) > 1 else 0.5), min(4.5, 1.0 + 0.19 * deepest)))
     axes = figure.subplots(1, len(sources), squeeze=False)[0]
     low, high = float(heads[metric].min()), float(heads[metric].max())
     for ax, (source, table) in zip(axes, tables.items(), strict=True):

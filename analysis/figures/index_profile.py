@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from . import frames
 from .layers import chosen_layers, layer_legend, layer_lines, source_panels
@@ -42,7 +42,7 @@ def index_profile(profile: pd.DataFrame, *, layers: Sequence[int] | None = None)
         for line, color in layer_lines(panel, "token"):
             panel.ax.plot(line["token"] + 0.5, line["weight"], color=color, linewidth=0.8)
         panel.ax.set(xlim=(0, tokens), ylim=(0, None), ylabel="Mean attention")
-        panel.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-        layer_legend(panel, loc="upper right")
+        panel.ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+        layer_legend(panel, loc="above")
     panels[-1].ax.set_xlabel("Token index; a hairline begins each row of the image")
     return figure

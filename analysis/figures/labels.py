@@ -18,6 +18,11 @@ LINE_HEIGHT = 8.4 / 72
 """Least distance of two 7-point labels, in inches."""
 
 
+def height_for(labels: int, least: float) -> float:
+    """Inches of a figure whose axes have room for so many labels, at least `least`."""
+    return max(least, 0.8 + labels * LINE_HEIGHT)
+
+
 class LineEnd(NamedTuple):
     """The last point of a line, in data coordinates, and how the line looks."""
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from . import frames
 from .palette import INK, source_look
-from .style import COLUMN, TEXT, themed
+from .style import COLUMN, TEXT, themed, width
 
 WRITTEN = 12
 """Most layers, of all sources together, whose numbers are readable."""
@@ -44,7 +44,7 @@ def layer_agreement(agreement: pd.DataFrame, *, label: str = "Spearman correlati
     if len(places) < 2 or np.isnan(matrix[np.tril_indices(len(places), -1)]).any():
         raise ValueError("`agreement` must have every pair of at least two layers")
     signed = float(matrix.min()) < -0.05
-    size = min(TEXT, COLUMN + 0.18 * len(places))
+    size = width(min(1, (COLUMN + 0.18 * len(places)) / TEXT))
     figure = Figure(figsize=(size, 0.8 * size))
     ax = figure.subplots()
     # Nothing is left of the first row and the last column.

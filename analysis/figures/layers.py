@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .palette import source_look
-from .style import TEXT
+from .style import width
 
 NAMED = 3
 """Most layers that a legend names; of more, the first, the middle and the last."""
 
 
-Corner = Literal["upper left", "upper right", "lower right"]
+Corner = Literal["upper left", "upper right", "lower right", "above"]
+"""Where the legend of a panel stands; "above" is beside its title, in one line."""
 
 
 class Panel(NamedTuple):
@@ -35,7 +36,7 @@ def source_panels(frame: pd.DataFrame, height: float, *, stacked: bool = False) 
     """A figure with one panel per source, side by side or one below the other, in order of appearance."""
     sources = [str(source) for source in frame["source"].unique()]
     count = len(sources)
-    size = (TEXT, height * count) if stacked else (TEXT if count > 1 else TEXT / 2, height)
+    size = (width(), height * count) if stacked else (width(1 if count > 1 else 0.5), height)
     figure = Figure(figsize=size)
     shape = (count, 1) if stacked else (1, count)
     axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey=not stacked).ravel()
@@ -86,7 +87,10 @@ def layer_legend(panel: Panel, *, loc: Corner, more: Sequence[Line2D] = ()) -> N
     """Name the layers of a panel by their shades, and what else is in it."""
     named = _spread(list(panel.shades), NAMED)
     handles = [Line2D([], [], color=panel.shades[layer], label=f"layer {layer}") for layer in named]
-    panel.ax.legend(handles=[*handles, *more], loc=loc, handlelength=1.4, labelspacing=0.25, borderaxespad=0.3)
+    place: dict[str, Any] = {"loc": loc, "borderaxespad": 0.3}
+    if loc == "above":
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": len(handles) + len(more), "borderaxespad": 0}
+    panel.ax.legend(handles=[*handles, *more], handlelength=1.4, labelspacing=0.25, **place)
 
 
 def _spread(layers: list[int], most: int) -> list[int]:

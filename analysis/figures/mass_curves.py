@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from . import frames
 from .layers import chosen_layers, layer_legend, layer_lines, source_panels
 from .palette import INK, MUTED
-from .style import themed
+from .style import narrow, themed
 
 PUBLISHED_MARKERS = ("o", "s", "^", "D", "v")
 SHOWN = 6
@@ -71,5 +71,6 @@ def _overlay(ax: Axes, source: str, published: pd.DataFrame | None) -> list[Line
             "linewidth": 0.8,
         }
         ax.plot(100 * line["share"], 100 * line["mass"], zorder=3, **style)
-        handles.append(Line2D([], [], label=str(label), **style))
+        name = str(label).replace(" (", "\n(") if narrow() else str(label)
+        handles.append(Line2D([], [], label=name, **style))
     return handles

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .palette import solver_look
-from .style import TEXT, themed
+from .style import TEXT, themed, width
 
 
 @themed
@@ -32,7 +32,7 @@ def overlap(matrix: pd.DataFrame) -> Figure:
     if names != [str(name) for name in matrix.columns]:
         raise ValueError("`matrix` must have the same solvers as rows and columns, in the same order")
     shown = 100 * matrix.to_numpy(dtype=np.float64)[1:, :-1]
-    size = min(TEXT, 1.7 + 0.3 * len(names))
+    size = width(min(1, (1.7 + 0.3 * len(names)) / TEXT))
     figure = Figure(figsize=(size, 0.62 * size + 0.5))
     ax = figure.subplots()
     sns.heatmap(

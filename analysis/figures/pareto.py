@@ -11,7 +11,7 @@ from . import frames
 from .certified_gap import OBJECTIVE_NAMES
 from .comparison import at_budget, largest_finite, name_solvers, percent_axis
 from .palette import MUTED, solver_look
-from .style import TEXT, themed
+from .style import themed, width
 
 
 @themed
@@ -38,7 +38,7 @@ def pareto(front: pd.DataFrame, *, budget: int | None = None) -> Figure:
     if not objectives:
         raise ValueError(f"`front` must have a solver with a finite gap at {budget} tokens, got none")
     solvers = [str(name) for name in rows["solver"].unique()]
-    figure = Figure(figsize=(TEXT, max(2.7, 0.5 + 0.165 * len(solvers))))
+    figure = Figure(figsize=(width(), max(2.7, 0.5 + 0.165 * len(solvers))))
     panels = figure.subplots(1, len(objectives), sharey=True, squeeze=False)[0]
     for ax, objective in zip(panels, objectives, strict=True):
         _panel(ax, rows[rows["objective"] == objective])

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from .comparison import name_solvers, percent_axis
 from .palette import solver_look
-from .style import TEXT, themed
+from .style import themed, width
 
 
 @themed
@@ -32,7 +32,7 @@ def performance_profile(profile: pd.DataFrame) -> Figure:
         raise ValueError("`profile` must have at least one solver and one shortfall, got none")
     if (np.diff(shortfalls) <= 0).any() or shortfalls[0] < 0:
         raise ValueError("the index of `profile` must hold ascending shortfalls of at least 0")
-    figure = Figure(figsize=(0.85 * TEXT, max(2.7, 0.4 + 0.165 * len(profile.columns))))
+    figure = Figure(figsize=(width(0.85), max(2.7, 0.4 + 0.165 * len(profile.columns))))
     ax = figure.subplots()
     percent_axis(ax, "x", 100 * float(shortfalls[-1]))
     right = ax.get_xlim()[1]

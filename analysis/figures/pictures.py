@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from .style import TEXT
+from .style import width
 
+LEAST = 1.1
+"""Inches of the narrowest picture."""
 LUMA = np.array([0.299, 0.587, 0.114])
 
 Picture = Image.Image | NDArray[np.uint8]
@@ -36,7 +38,8 @@ def as_pixels(image: Picture) -> NDArray[np.float64]:
 def faded(pixels: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
     """Grey version of `pixels` [y, x, rgb], moved towards white by `strength` in [0, 1]."""
     grey = (pixels @ LUMA)[..., None].repeat(3, axis=2)
-    return grey + (1 - grey) * strength
+    result: NDArray[np.float64] = grey + (1 - grey) * strength
+    return result
 
 
 def token_mask(tokens: Iterable[int], grid: tuple[int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -57,7 +60,8 @@ def token_mask(tokens: Iterable[int], grid: tuple[int, int], size: tuple[int, in
     height, width = size
     y = np.minimum(np.arange(height) * rows // height, rows - 1)
     x = np.minimum(np.arange(width) * cols // width, cols - 1)
-    return kept.reshape(rows, cols)[np.ix_(y, x)]
+    result: NDArray[np.bool_] = kept.reshape(rows, cols)[np.ix_(y, x)]
+    return result
 
 
 def checked_map(values: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -86,7 +90,7 @@ def panel_grid(
     titles
         Words over each picture; a line break is allowed.
     columns
-        Most panels side by side.
+        Most panels side by side; fewer on paper too narrow for the words below them.
     aspect
         Height over width of the pictures.
     heading
@@ -98,12 +102,12 @@ def panel_grid(
     -------
     The figure, and one empty panel per title.
     """
-    rows = -(-len(titles) // columns)
+    rows = -(-len(titles) // min(columns, int(width() / LEAST)))
     wide = -(-len(titles) // rows)
     broken = [any("\n" in title for title in titles[row * wide : (row + 1) * wide]) for row in range(rows)]
     lines = rows * (1 + notes) + sum(broken) + bool(heading)
-    height = rows * ((TEXT / wide - 0.06) * aspect + 0.13) + 0.125 * lines
-    figure = Figure(figsize=(TEXT, height), layout="compressed")
+    height = rows * ((width() / wide - 0.06) * aspect + 0.13) + 0.125 * lines
+    figure = Figure(figsize=(width(), height), layout="compressed")
     panels = list(figure.subplots(rows, wide, squeeze=False).ravel())
     for ax, title in zip(panels, [*titles, *[""] * (len(panels) - len(titles))], strict=True):
         ax.set_title(title, fontsize=7)

@@ -5,9 +5,9 @@ The numbers are those of `data/published`, read off the pixels of project pages 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
+
+from solvers.files import data_folder
 
 SOURCE_OF = {"CLS": "vision CLS", "last": "text last token", "equi": "text last token"}
 """Source in our frames that a published attention belongs beside; "equi" has every visual token at one position."""
@@ -73,10 +73,7 @@ def published_quartile_kept() -> pd.DataFrame:
 
 
 def _table(name: str) -> pd.DataFrame:
-    """A table of the data folder; in an installed wheel that lies beside the packages under a name of its own."""
-    root = Path(__file__).resolve().parents[2]
-    folders = [root / data / "published" for data in ("data", "prunescope_data")]
-    found = next((folder / f"{name}.csv" for folder in folders if (folder / f"{name}.csv").is_file()), None)
-    if found is None:
-        raise FileNotFoundError(f"there is no table of published values at {folders[0] / name}.csv")
-    return pd.read_csv(found)
+    path = data_folder("published") / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table of published values at {path}")
+    return pd.read_csv(path)

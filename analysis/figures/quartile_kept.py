@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from . import frames
 from .labels import LineEnd, label_line_ends
 from .palette import QUARTILES, Look
-from .style import TEXT, interval_band, reference_line, themed
+from .style import interval_band, reference_line, themed, width
 
 
 @themed
@@ -33,7 +33,7 @@ def quartile_kept(kept: pd.DataFrame) -> Figure:
     if strange:
         raise ValueError(f"`quartile` must be 0, 1, 2, 3 or 4, got {', '.join(map(str, strange))}")
     models = [str(model) for model in kept["model"].unique()]
-    figure = Figure(figsize=(TEXT if len(models) > 1 else TEXT / 2, 2.3))
+    figure = Figure(figsize=(width(1 if len(models) > 1 else 0.5), 2.3))
     panels = figure.subplots(1, len(models), squeeze=False)[0]
     ends: list[dict[str, LineEnd]] = []
     for ax, model in zip(panels, models, strict=True):

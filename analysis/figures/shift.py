@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from . import frames
 from .labels import LineEnd, label_line_ends
 from .palette import MUTED, QUARTILES, Look, source_look
-from .style import TEXT, interval_band, reference_line, themed
+from .style import interval_band, reference_line, themed, width
 
 
 @themed
@@ -32,7 +32,7 @@ def shift(quartiles: pd.DataFrame) -> Figure:
     if strange:
         raise ValueError(f"`quartile` must be 1, 2, 3 or 4, got {', '.join(map(str, strange))}")
     sources = [str(source) for source in quartiles["source"].unique()]
-    figure = Figure(figsize=(TEXT if len(sources) > 1 else TEXT / 2, 2.1))
+    figure = Figure(figsize=(width(1 if len(sources) > 1 else 0.5), 2.1))
     panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
     ends: list[dict[str, LineEnd]] = []
     for ax, source in zip(panels, sources, strict=True):

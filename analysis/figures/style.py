@@ -10,6 +10,7 @@ import functools
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, NamedTuple, ParamSpec
 
@@ -19,11 +20,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .palette import HAIRLINE, INK, MUTED
+from .venues import Venue, venue
 
 COLUMN: Final = 3.3
-"""Width of a figure in one column of a two-column paper, in inches."""
+"""Width of a figure in one column of a two-column paper, in inches, where no venue is named."""
 TEXT: Final = 6.9
-"""Width of a figure over both columns, in inches."""
+"""Width of a figure over both columns, in inches, where no venue is named."""
+LEAST_PANEL: Final = 1.65
+"""Inches that a panel with a title and an axis of its own needs."""
 NOTEBOOK: Final = 105
 """Pixels per inch at which notebooks show a figure; it is drawn finer, for fine screens."""
 FINER: Final = 1.25
@@ -31,6 +35,8 @@ COLORS: Final = 64
 """Of a notebook's picture: a palette makes it a third as large, and notebooks are kept under version control."""
 
 P = ParamSpec("P")
+
+_PAPER: ContextVar[Venue | None] = ContextVar("paper", default=None)
 
 _STYLE: Final[dict[Any, Any]] = {
     "font.family": "sans-serif",
@@ -81,6 +87,13 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 
 
+_METADATA: Final[dict[str, dict[str, str | None]]] = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+"""By suffix, the entries that are left out: no time stamp, no version."""
+
+
 class Saved(NamedTuple):
     """Where a figure was written."""
 
@@ -95,6 +108,40 @@ def theme() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
+
+
+@contextmanager
+def on_paper(name: str) -> Iterator[Venue]:
+    """Figures drawn inside are exactly as wide as a column or the page of this venue.
+
+    Raises
+    ------
+    KeyError
+        If `VENUES` has no such name; the nearest is suggested.
+    """
+    before = _PAPER.set(venue(name))
+    try:
+        yield venue(name)
+    finally:
+        _PAPER.reset(before)
+
+
+def narrow() -> bool:
+    """Whether the page leaves two panels too little room for words that fit otherwise."""
+    return width() < 6
+
+
+def columns(most: int, least: float = LEAST_PANEL) -> int:
+    """Panels side by side, at most `most`, that have at least `least` inches each."""
+    return max(1, min(most, int(width() / least)))
+
+
+def width(share: float = 1.0) -> float:
+    """Inches of a figure that wants `share` of the page: on the paper of a venue, one column up to a half, else all."""
+    paper = _PAPER.get()
+    if paper is None:
+        return share * TEXT
+    return paper.column if share <= 0.5 else paper.page
 
 
 def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -146,11 +193,17 @@ def save(figure: Figure, folder: str | Path, name: str, *, dpi: int = 300) -> Sa
         raise ValueError(f"`name` must be a plain file name without suffix, got {name!r}")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    saved = Saved(target / f"{name}.png", target / f"{name}.pdf")
+    return Saved(*(write(figure, target / f"{name}{suffix}", dpi=dpi) for suffix in _METADATA))
+
+
+def write(figure: Figure, path: Path, *, dpi: int = 300) -> Path:
+    """Write `figure` to a .png or .pdf file in a folder that is there, as `save` does, and return the path.
+
+    The page of a PDF is exactly as large as the figure: nothing is cropped or padded.
+    """
     with theme():
-        figure.savefig(saved.png, dpi=dpi, metadata={"Software": None})
-        figure.savefig(saved.pdf, dpi=dpi, metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    return saved
+        figure.savefig(path, dpi=dpi, metadata=_METADATA[path.suffix])
+    return path
 
 
 def interval_band(ax: Axes, x: Any, low: Any, high: Any, color: str) -> None:

@@ -103,7 +103,8 @@ def _spearman(p: Float64Array, q: Float64Array) -> Float64Array:
     one, other = rankdata(p, axis=-1) - centre, rankdata(q, axis=-1) - centre
     scale = np.sqrt(np.square(one).sum(-1) * np.square(other).sum(-1))
     together = (one * other).sum(-1)
-    return np.divide(together, scale, out=np.zeros_like(together), where=scale > 0)
+    result: Float64Array = np.divide(together, scale, out=np.zeros_like(together), where=scale > 0)
+    return result
 
 
 def ranks(p: Float64Array) -> npt.NDArray[np.int64]:
@@ -132,7 +133,8 @@ def _rank_biased_overlap(p: Float64Array, q: Float64Array, persistence: float) -
 
 def _js_between(p: Float64Array, q: Float64Array) -> Float64Array:
     middle = (p + q) / 2
-    return np.maximum((rel_entr(p, middle) + rel_entr(q, middle)).sum(-1) / 2, 0)
+    result: Float64Array = np.maximum((rel_entr(p, middle) + rel_entr(q, middle)).sum(-1) / 2, 0)
+    return result
 
 
 def _wasserstein_between(p: Float64Array, q: Float64Array) -> Float64Array:

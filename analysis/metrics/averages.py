@@ -179,7 +179,8 @@ def _binned(rows: npt.NDArray[Any], largest: npt.NDArray[Any], bins: int) -> Flo
     at = np.minimum((rows / np.asarray(largest)[..., None] * bins).astype(np.int64), bins - 1)
     flat = at.reshape(-1, at.shape[-1]) + np.arange(at.size // at.shape[-1])[:, None] * bins
     counts = np.bincount(flat.ravel(), minlength=flat.shape[0] * bins)
-    return counts.reshape(*at.shape[:-1], bins) / at.shape[-1]
+    result: Float64Array = counts.reshape(*at.shape[:-1], bins) / at.shape[-1]
+    return result
 
 
 def _selected_by_bin(p: Float64Array, keep: int, bins: int) -> Float64Array:

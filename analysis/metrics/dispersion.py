@@ -125,10 +125,12 @@ def _mass_curve(p: Float64Array, shares: tuple[float, ...], offset: int = 0) -> 
     np.cumsum(-np.sort(-p, -1), -1, out=held[..., 1:])
     tokens = np.minimum(np.asarray(shares) * n + offset, n)
     below = np.minimum(tokens.astype(np.int64), n - 1)
-    return held[..., below] + (tokens - below) * (held[..., below + 1] - held[..., below])
+    result: Float64Array = held[..., below] + (tokens - below) * (held[..., below + 1] - held[..., below])
+    return result
 
 
 def _spatial_spread(p: Float64Array, grid: tuple[int, int], unit: Unit) -> Float64Array:
     at = grid_positions(grid, p.shape[-1], unit)
     variance = p @ np.square(at) - np.square(p @ at)
-    return np.sqrt(np.maximum(variance.sum(-1), 0))
+    result: Float64Array = np.sqrt(np.maximum(variance.sum(-1), 0))
+    return result

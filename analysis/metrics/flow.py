@@ -55,7 +55,8 @@ def rollout(maps: Maps, *, residual: float = 0.5, discard: float = 0.0) -> Maps:
         assert joint is not None
         return joint
 
-    return _over_maps(multiply, maps, ("query", "token"))
+    result: Maps = _over_maps(multiply, maps, ("query", "token"))
+    return result
 
 
 def attention_flow(maps: Maps, query: int = 0, *, targets: Sequence[int] | None = None, residual: float = 0.5) -> Maps:
@@ -97,7 +98,8 @@ def attention_flow(maps: Maps, query: int = 0, *, targets: Sequence[int] | None 
             *block.shape[:-3], wanted.size
         )
 
-    return _over_maps(solve, maps, ("target",))
+    result: Maps = _over_maps(solve, maps, ("target",))
+    return result
 
 
 def _over_maps(function: Callable[[npt.NDArray[Any]], Float64Array], maps: Any, result: tuple[str, ...]) -> Any:
@@ -151,4 +153,5 @@ def _discarded(rows: Float64Array, share: float) -> Float64Array:
     np.put_along_axis(flat, np.argsort(flat, axis=-1, kind="stable")[..., :count], 0.0, axis=-1)
     left = flat.reshape(rows.shape)
     sums = left.sum(-1, keepdims=True)
-    return np.divide(left, sums, out=np.zeros_like(left), where=sums > 0)
+    result: Float64Array = np.divide(left, sums, out=np.zeros_like(left), where=sums > 0)
+    return result

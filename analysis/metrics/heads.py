@@ -129,7 +129,8 @@ def silhouettes(distances: Float64Array, labels: npt.NDArray[np.int64]) -> Float
     other = np.where(member, np.inf, totals / sizes).min(1)
     scale = np.maximum(own, other)
     counted = (sizes[member.argmax(1)] > 1) & np.isfinite(other) & (scale > 0)
-    return np.divide(other - own, scale, out=np.zeros(len(labels)), where=counted)
+    result: Float64Array = np.divide(other - own, scale, out=np.zeros(len(labels)), where=counted)
+    return result
 
 
 def _standardised(values: Float64Array) -> Float64Array:

@@ -98,13 +98,15 @@ def _spearman_index(p: Float64Array) -> Float64Array:
     rank = rankdata(p, axis=-1) - (n + 1) / 2
     centred = np.arange(n) - (n - 1) / 2
     scale = np.sqrt(np.square(rank).sum(-1) * np.square(centred).sum())
-    return np.divide(rank @ centred, scale, out=np.zeros(p.shape[:-1]), where=scale > 0)
+    result: Float64Array = np.divide(rank @ centred, scale, out=np.zeros(p.shape[:-1]), where=scale > 0)
+    return result
 
 
 def _js_to_uniform(p: Float64Array) -> Float64Array:
     even = 1 / p.shape[-1]
     middle = (p + even) / 2
-    return np.maximum((rel_entr(p, middle) + rel_entr(even, middle)).sum(-1) / 2, 0)
+    result: Float64Array = np.maximum((rel_entr(p, middle) + rel_entr(even, middle)).sum(-1) / 2, 0)
+    return result
 
 
 def _wasserstein_to_uniform(p: Float64Array) -> Float64Array:

@@ -109,7 +109,8 @@ def attention_sinks(weights: Weights, *, factor: float = 1.5, dim: str = "token"
         low, high = np.quantile(p, [0.25, 0.75], axis=-1, keepdims=True)
         return np.asarray(p > high + factor * (high - low))
 
-    return _apply(detect, (weights,), ((dim,),), dim, np.bool_)
+    result: Weights = _apply(detect, (weights,), ((dim,),), dim, np.bool_)
+    return result
 
 
 def norm_sinks(hidden: Weights, *, threshold: float | None = None, most: float = 0.1) -> Weights:
@@ -156,7 +157,8 @@ def bimodality(values: npt.NDArray[Any]) -> Float64Array:
     centred = x - x.mean(-1, keepdims=True)
     second, third, fourth = (np.mean(centred**power, -1) for power in (2, 3, 4))
     spread = second > 1e-24 * np.square(x).mean(-1)  # below, the moments are rounding
-    return np.divide(third**2 + second**3, second * fourth, out=np.zeros_like(second), where=spread)
+    result: Float64Array = np.divide(third**2 + second**3, second * fourth, out=np.zeros_like(second), where=spread)
+    return result
 
 
 def without_sinks(weights: Weights, sinks: Weights, dim: str = "token") -> Weights:
@@ -176,7 +178,8 @@ def without_sinks(weights: Weights, sinks: Weights, dim: str = "token") -> Weigh
             raise ValueError(f"`sinks` must leave some weight in every row, got {empty} rows with weight on sinks only")
         return np.asarray(left / total)
 
-    return _apply(remove, (weights, sinks), ((dim,), (dim,)), dim, np.float64)
+    result: Weights = _apply(remove, (weights, sinks), ((dim,), (dim,)), dim, np.float64)
+    return result
 
 
 def sink_share(weights: Weights, sinks: Weights, dim: str = "token") -> Weights:
@@ -185,7 +188,8 @@ def sink_share(weights: Weights, sinks: Weights, dim: str = "token") -> Weights:
     def held(row: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Float64Array:
         return np.asarray(np.where(_mask(mask), probabilities(row), 0.0).sum(-1))
 
-    return _apply(held, (weights, sinks), ((dim,), (dim,)), "", np.float64)
+    result: Weights = _apply(held, (weights, sinks), ((dim,), (dim,)), "", np.float64)
+    return result
 
 
 def image_centric(
@@ -211,7 +215,8 @@ def image_centric(
         on_sinks = np.where(_mask(mask), probabilities(row), 0.0).sum(-1)
         return np.asarray((on_sinks <= rho) & (row.astype(np.float64).sum(-1) >= mass))
 
-    return _apply(central, (weights, sinks), ((dim,), (dim,)), "", np.bool_)
+    result: Weights = _apply(central, (weights, sinks), ((dim,), (dim,)), "", np.bool_)
+    return result
 
 
 def _upper_mode(norms: Float64Array, most: float) -> npt.NDArray[np.bool_]:
@@ -248,7 +253,8 @@ def _states(hidden: npt.NDArray[Any]) -> Float64Array:
 
 def _over_states(detect: Callable[[Float64Array], npt.NDArray[np.bool_]], hidden: Weights) -> Weights:
     core = (("token", "dimension"),)
-    return _apply(lambda block: detect(_states(block)), (hidden,), core, "token", np.bool_)
+    result: Weights = _apply(lambda block: detect(_states(block)), (hidden,), core, "token", np.bool_)
+    return result
 
 
 def _apply(

@@ -144,7 +144,10 @@ def ratio_interval(
         raise ValueError(f"`numerator` and `denominator` must be equally long, got {len(top)} and {len(bottom)}")
     group, stratum = _labels(len(top), groups, strata)
     once = np.ones((1, int(group.max()) + 1), dtype=np.int64)
-    resampled = lambda counts: _ratios(top, bottom, group, stratum, counts)  # noqa: E731
+
+    def resampled(counts: IntArray) -> Float64Array:
+        return _ratios(top, bottom, group, stratum, counts)
+
     return _interval(float(resampled(once)[0]), resampled, group, stratum, level, resamples, seed)
 
 

@@ -79,7 +79,8 @@ def _over_dimension(
         dask_gufunc_kwargs={"output_sizes": {part: len(labels)}} if part else None,
         keep_attrs=True,
     )
-    return result.assign_coords({part: list(labels)}) if part else result
+    labelled: xr.DataArray = result.assign_coords({part: list(labels)}) if part else result
+    return labelled
 
 
 def over_token_pairs(core: Core, first: Weights, second: Weights, dim: str, **options: Any) -> Any:
@@ -168,7 +169,8 @@ def probabilities(weights: npt.NDArray[Any]) -> Float64Array:
     total = values.sum(-1, keepdims=True)
     if not (total > 0).all():
         raise ValueError("`weights` must have a positive sum over the tokens, got a row of zeros")
-    return values / total
+    result: Float64Array = values / total
+    return result
 
 
 def grid_positions(grid: tuple[int, int], tokens: int, unit: Unit = "side") -> Float64Array:
@@ -203,4 +205,5 @@ def bin_overlap(tokens: int, bins: int) -> Float64Array:
     """Part of each token in each of `bins` equal stretches of the index, float64 [token, bin]; rows sum to 1."""
     left = np.arange(tokens)[:, None]
     border = tokens * np.arange(bins + 1) / bins
-    return np.maximum(np.minimum(left + 1, border[1:]) - np.maximum(left, border[:-1]), 0.0)
+    result: Float64Array = np.maximum(np.minimum(left + 1, border[1:]) - np.maximum(left, border[:-1]), 0.0)
+    return result

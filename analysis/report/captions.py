@@ -24,7 +24,30 @@ CAPTIONS: dict[str, Caption] = {
         "attention",
         "Where in the image attention falls",
         "Share of visual attention on each quarter of the raster order, Q1 the first rows of the image and Q4 the "
-        "last. A  positional bias would lift one quarter above the even share of 25 % in layer after layer.",
+        "last. A positional bias would lift one quarter above the even share of 25 % in layer after layer.",
+    ),
+    "mass_curves": Caption(
+        "attention",
+        "How much the most attended tokens hold",
+        "Tokens from the most to the least attended: a curve far above the diagonal says that few tokens hold most of "
+        "the attention. Markers are published curves of other models, read off their pages.",
+    ),
+    "index_profile": Caption(
+        "attention",
+        "Attention along the sequence",
+        "Mean attention on each visual token in raster order, over images. Peaks that return at the same places "
+        "whatever the image belong to the position, not to what is seen there.",
+    ),
+    "layer_agreement": Caption(
+        "attention",
+        "Which layers look at the same tokens",
+        "Rank correlation of the attention of every two layers on the same images, mean over images.",
+    ),
+    "head_atlas": Caption(
+        "attention",
+        "Every head",
+        "Entropy of the attention of each head, mean over images. Heads with the same number do alike in "
+        "concentration, spread and place.",
     ),
     "attention_maps": Caption(
         "attention",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
@@ -14,6 +16,10 @@ from analysis.figures import frames
 
 Choice = tuple[str, int]
 """Pruner name and number of tokens kept."""
+Place = tuple[str, int]
+"""Where attention was captured: its source, for example "text last token", and the layer, from 1."""
+
+DIFFERENCES = frames.Schema("differences", ("against", "pruner", "keep"), ("difference", "low", "high", "p_corrected"))
 
 
 class Stage(NamedTuple):
@@ -33,6 +39,14 @@ class OutputFile(NamedTuple):
     detail: str
 
 
+class Reply(NamedTuple):
+    """What a model answered."""
+
+    text: str
+    correct: bool | None = None
+    """Whether the benchmark counts it as right; None where that is not known."""
+
+
 @dataclass(frozen=True)
 class ExplorerQuestion:
     """One question about a picture, with what every pruner kept for it.
@@ -42,20 +56,34 @@ class ExplorerQuestion:
     question, answer, task
         As in the benchmark.
     kept
-        (pruner, keep) to the token indices kept. Pruners that do not read the question have the same indices for every
-        question of an image; equal sets are stored once.
-    predictions
-        (pruner, keep) to the model's answer; the full model's under ("none", number of tokens). May be empty.
+        (pruner, keep) to the token indices that reach the last layer of the language model. Pruners that do not read
+        the question have the same indices for every question of an image; equal sets are stored once.
+    replies
+        (pruner, keep) to the model's reply; the full model's under ("none", number of tokens). May be empty.
     needed
         Tokens without which the question cannot be answered; empty where that is not known.
+    attention
+        (source, layer) inside the language model, which has read the question, to weights [token].
+    stages
+        Of pruners inside the language model: (pruner, keep) to, by layer from 1, the tokens that are left from it on.
+        All tokens reach the layers before. Others shorten ahead of the first layer and have none.
     """
 
     question: str
     answer: str
     task: str
     kept: Mapping[Choice, Iterable[int]]
-    predictions: Mapping[Choice, str] = field(default_factory=dict)
+    replies: Mapping[Choice, Reply] = field(default_factory=dict)
     needed: Sequence[int] = ()
+    attention: Mapping[Place, npt.ArrayLike] = field(default_factory=dict)
+    stages: Mapping[Choice, Mapping[int, Iterable[int]]] = field(default_factory=dict)
+
+    def token_sets(self) -> Iterator[Iterable[int]]:
+        """Every set of tokens in it."""
+        yield self.needed
+        yield from self.kept.values()
+        for stages in self.stages.values():
+            yield from stages.values()
 
 
 @dataclass(frozen=True)
@@ -72,22 +100,46 @@ class ExplorerImage:
         (rows, columns) of visual tokens.
     questions
         At least one.
+    attention
+        (source, layer) in the vision encoder, which no question changes, to weights [token].
+
+    Raises
+    ------
+    ValueError
+        For no question, tokens outside the grid, weights of another shape, negative or not finite, or stages of a
+        choice that is not in `kept`.
     """
 
     name: str
     image: Image.Image
     grid: tuple[int, int]
     questions: Sequence[ExplorerQuestion]
+    attention: Mapping[Place, npt.ArrayLike] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.questions:
             raise ValueError(f"`questions` of {self.name!r} must hold at least one question")
-        rows, cols = self.grid
+        size = self.grid[0] * self.grid[1]
+        self._check_attention(self.attention)
         for question in self.questions:
-            for tokens in (question.needed, *question.kept.values()):
-                wrong = [token for token in tokens if not 0 <= token < rows * cols]
+            self._check_attention(question.attention)
+            for tokens in question.token_sets():
+                wrong = [token for token in tokens if not 0 <= token < size]
                 if wrong:
-                    raise ValueError(f"tokens of {self.name!r} must be in [0, {rows * cols - 1}], got {wrong[0]}")
+                    raise ValueError(f"tokens of {self.name!r} must be in [0, {size - 1}], got {wrong[0]}")
+            strange = [choice for choice in question.stages if choice not in question.kept]
+            if strange:
+                raise ValueError(f"`stages` of {self.name!r} must be of choices in `kept`, got {strange[0]}")
+
+    def _check_attention(self, attention: Mapping[Place, npt.ArrayLike]) -> None:
+        size = self.grid[0] * self.grid[1]
+        for (source, layer), given in attention.items():
+            weights = np.asarray(given)
+            place = f"attention of {self.name!r}, {source}, layer {layer},"
+            if weights.shape != (size,):
+                raise ValueError(f"{place} must have shape [{size}], got {list(weights.shape)}")
+            if not (np.isfinite(weights).all() and (weights >= 0).all()):
+                raise ValueError(f"{place} must be finite and not negative, got {weights.min()}")
 
 
 @dataclass(frozen=True)
@@ -125,8 +177,11 @@ class ReportInput:
         What the accuracy was measured on, a sentence.
     feature_layer
         Vision layer, from 1, whose output the model uses: the headline speaks of its attention. None: of the last one.
-    notes
-        Sentences under the headline, for example what was skipped.
+    differences
+        Columns against ("none" or another pruner), pruner, keep, difference, low, high (in [-1, 1]) and p_corrected:
+        the rows of task "mean" of `paired_comparison`. None leaves the tables out.
+    warnings
+        Sentences on what the numbers do not say, for example what was skipped.
     files
         Other files of the run.
     """
@@ -144,7 +199,8 @@ class ReportInput:
     explorer: Sequence[ExplorerImage] = ()
     benchmark: str = ""
     feature_layer: int | None = None
-    notes: Sequence[str] = ()
+    differences: pd.DataFrame | None = None
+    warnings: Sequence[str] = ()
     files: Sequence[OutputFile] = ()
 
     def __post_init__(self) -> None:
@@ -153,4 +209,6 @@ class ReportInput:
         frames.SELECTION.check(self.selection)
         frames.ACCURACY.check(self.accuracy)
         frames.COST.check(self.cost)
+        if self.differences is not None:
+            DIFFERENCES.check(self.differences)
         frames.chosen_budget(self.accuracy, None, "accuracy")

@@ -19,6 +19,14 @@ def percent_interval(low: float, high: float, digits: int = 1) -> str:
     return f"{percent(low, digits)}–{percent(high, digits)}"
 
 
+def points(share: float, digits: int = 1) -> str:
+    """A difference of shares in percentage points, with its sign: -0.051 is "−5.1"."""
+    if not math.isfinite(share):
+        return NOTHING
+    rounded = round(100 * share, digits) + 0.0  # no "-0.0"
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{rounded:.{digits}f}"
+
+
 def gap(relative: float) -> str:
     """Certified gap in percent with two significant digits below ten; "no bound" where nothing is proven."""
     if not math.isfinite(relative):

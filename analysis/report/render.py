@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 from PIL import Image, UnidentifiedImageError
 
 from analysis.figures import frames
@@ -19,8 +16,8 @@ from .captions import CAPTIONS, Caption
 from .content import ReportInput
 from .explorer import explorer_data, png_data_uri
 from .headline import headline
+from .markup import EXPLORER, page
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _CSS_PIXELS_PER_INCH = 139
 """Shows a figure over two paper columns as wide as the text of the page, and others in proportion."""
 
@@ -59,19 +56,11 @@ def write_report(folder: str | Path, content: ReportInput, *, name: str = "repor
 
 def render(content: ReportInput) -> str:
     """The page as text; the same content gives the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # `tojson` escapes <, >, & and ' so that data can close neither the script element nor an attribute.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    script = (_TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     keep = frames.chosen_budget(content.accuracy, None, "accuracy")
     selection_keep = frames.chosen_budget(content.selection, None, "selection")
-    return environment.get_template("report.html").render(
+    return page(
+        "report.html",
+        (*(EXPLORER if content.explorer else ()), "page.js"),
         content=content,
         facts=headline(content),
         pictures=_pictures(content),
@@ -86,10 +75,8 @@ def render(content: ReportInput) -> str:
         accuracy=tables.accuracy_table(content.accuracy),
         tasks=[(k, k == keep, tables.task_table(content.accuracy, k)) for k in frames.budgets(content.accuracy)],
         cost=tables.cost_table(content.cost),
-        explorer=explorer_data(content.explorer) if content.explorer else None,
-        css=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        differences=tables.difference_tables(content.differences, content.accuracy),
+        data=explorer_data(content.explorer) if content.explorer else None,
     )
 
 
@@ -110,6 +97,7 @@ def _shown_width(name: str, png: bytes) -> int:
     """Width on the page in CSS pixels, from the figure's size on paper."""
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
-            return round(picture.width / picture.info.get("dpi", (300.0,))[0] * _CSS_PIXELS_PER_INCH)
+            result: int = round(picture.width / picture.info.get("dpi", (300.0,))[0] * _CSS_PIXELS_PER_INCH)
+            return result
     except UnidentifiedImageError:
         raise ValueError(f"figure {name!r} must be a PNG file, got something else") from None

@@ -1,4 +1,4 @@
-"""Figures of a study, and the pictures of the token explorer."""
+"""Figures of a study."""
 
 from __future__ import annotations
 
@@ -11,49 +11,13 @@ import xarray as xr
 
 from analysis import figures
 from analysis.figures import Figure, frames
-from analysis.pruning import VisualTokens
+from analysis.metrics import BEHAVIOUR, cluster_heads, layer_agreement, mass_curves, measure, profile
 from analysis.report import ExplorerImage, ExplorerQuestion
 
-from .subject import Subject, tokens_per_question
+from .subject import Subject
 
 SHOWN_TASKS = ("text", "tiny", "attribute")
 """Kinds of question for single-question figures, in order of preference: their answers hang on few tokens."""
-
-
-def explorer_images(subject: Subject, accuracy: pd.DataFrame) -> list[ExplorerImage]:
-    """Some pictures with what every pruner keeps for each question, and what the model then answers."""
-    samples = subject.samples(subject.settings.shown)
-    rows, cols = subject.grid
-    predictions = _predictions(accuracy)
-    shown = []
-    for sample, per_question in zip(samples, tokens_per_question(subject, samples), strict=True):
-        fixed = _selections(subject, per_question[0], aware=False)
-        asked = [
-            ExplorerQuestion(
-                question=question.question,
-                answer=question.answer,
-                task=question.task,
-                kept={**fixed, **_selections(subject, tokens, aware=True)},
-                predictions=predictions.get(question.question_id, {}),
-                needed=[] if tokens.needed is None else tokens.needed.tolist(),
-            )
-            for question, tokens in zip(sample.questions, per_question, strict=True)
-        ]
-        shown.append(ExplorerImage(f"image {sample.image_id}", sample.image, (rows, cols), asked))
-    return shown
-
-
-def _selections(subject: Subject, tokens: VisualTokens, *, aware: bool) -> dict[tuple[str, int], list[int]]:
-    pruners = [pruner for pruner in subject.pruners if pruner.question_aware == aware]
-    return {(p.name, keep): p.select(tokens, keep).tolist() for p in pruners for keep in subject.keeps}
-
-
-def _predictions(accuracy: pd.DataFrame) -> dict[int | str, dict[tuple[str, int], str]]:
-    found: dict[int | str, dict[tuple[str, int], str]] = {}
-    columns = (accuracy[name].tolist() for name in ("question_id", "pruner", "keep", "prediction"))
-    for question, pruner, keep, prediction in zip(*columns, strict=True):
-        found.setdefault(question, {})[pruner, keep] = prediction
-    return found
 
 
 def draw(
@@ -65,10 +29,15 @@ def draw(
     picture, shown = explorer[0], _telling(explorer[0])
     keep = frames.chosen_budget(tables["accuracy"], None, "accuracy")
     kept = {name: tokens for (name, budget), tokens in shown.kept.items() if budget == keep}
-    notes = {name: answer for (name, budget), answer in shown.predictions.items() if budget == keep}
+    notes = {name: reply.text for (name, budget), reply in shown.replies.items() if budget == keep}
+    atlas = cluster_heads(measure(dump, BEHAVIOUR, heads=True))
     return {
         "dispersion": figures.dispersion(tables["attention"]),
         "shift": figures.shift(tables["quartiles"]),
+        "mass_curves": figures.mass_curves(mass_curves(dump), published=figures.published_mass_curves()),
+        "index_profile": figures.index_profile(profile(dump)),
+        "layer_agreement": figures.layer_agreement(layer_agreement(dump)),
+        "head_atlas": figures.head_atlas(atlas),
         "attention_maps": figures.attention_maps(
             first.image, attention_maps_of(dump, subject.grid), title=f"{asked.question} {asked.answer}"
         ),

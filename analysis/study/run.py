@@ -16,17 +16,20 @@ from rich.console import Console
 from analysis.evaluation import MiniVqa, accuracy_table
 from analysis.metrics import measure, quartile_shares, summarise
 from analysis.models import Vlm, load
-from analysis.report import OutputFile, ReportInput, Stage, write_report
-from solvers.files import replacing
+from analysis.report import ExplorerImage, OutputFile, ReportInput, Stage, write_report
+from solvers.files import data_folder, replacing
 from solvers.provenance import provenance
 
 from . import pictures, stages, summaries
+from .explored import explored
+from .explorer import explorer_images
 from .settings import DEFAULT, FAST, Settings
 from .subject import Subject
+from .warnings import warnings
 
 T = TypeVar("T")
-EMBEDDED = Path(__file__).parents[2] / "data" / "mini_llava"
-STAGES = 6
+EMBEDDED = data_folder("mini_llava")
+STAGES = 7
 console = Console(stderr=True, highlight=False)
 
 
@@ -91,6 +94,8 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
     selection = clock.run("selection", lambda: stages.selection(subject), lambda rows: f"{len(rows)} solver runs")
     accuracy = clock.run("accuracy", lambda: stages.accuracy(subject), lambda rows: f"{len(rows)} answers")
 
+    explorer = clock.run("explorer", lambda: _explorer(subject, accuracy), lambda shown: f"{len(shown)} images")
+
     raw = {"attention": measure(dump), "selection": selection, "accuracy": accuracy}
     tables = clock.run("summaries", lambda: _summaries(raw, subject))
     for name, rows in raw.items():
@@ -100,7 +105,6 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
     for name, table in tables.items():
         table.to_csv(folder / "tables" / f"{name}.csv", index=False, float_format="%.6g")
 
-    explorer = pictures.explorer_images(subject, accuracy)
     saved = clock.run(
         "figures",
         lambda: pictures.save_all(pictures.draw(subject, dump, explorer, tables), folder / "figures"),
@@ -110,12 +114,14 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
         model=vlm.id,
         command=_command(model, folder, settings),
         provenance={"configuration": vlm.config_hash, "task": subject.task.checksum, **provenance()},
+        warnings=warnings(subject, raw, provenance(), embedded=model is None),
         stages=clock.stages,
         attention=tables["attention"],
         quartiles=tables["quartiles"],
         selection=tables["selection"],
         accuracy=tables["accuracy"],
         cost=tables["cost"],
+        differences=tables["differences"],
         figures=saved,
         explorer=explorer,
         benchmark=_benchmark(accuracy, subject),
@@ -148,7 +154,12 @@ def _summaries(raw: dict[str, pd.DataFrame], subject: Subject) -> dict[str, pd.D
         "selection": summaries.selection_summary(raw["selection"]),
         "accuracy": accuracy,
         "cost": summaries.cost_summary(accuracy),
+        "differences": summaries.differences(raw["accuracy"]),
     }
+
+
+def _explorer(subject: Subject, accuracy: pd.DataFrame) -> list[ExplorerImage]:
+    return explorer_images(subject, accuracy, explored(subject), stages.explored_attention(subject))
 
 
 def _missing_provenance(rows: pd.DataFrame) -> dict[str, str]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
+from analysis.pruning.inside.stage import AbstractInnerPruner
 from analysis.pruning.pruners import (
     AbstractPruner,
     CDPruner,
     DivPrune,
     FasterVLM,
+    FastV,
     FoPruRank,
     FoPruRows,
     GreedyPrune,
     Oracle,
+    PyramidDrop,
     Random,
     SolverPruner,
     UniformGrid,
@@ -21,7 +25,7 @@ from analysis.pruning.pruners import (
 )
 from solvers import AbstractObjective, DppMap, FacilityLocation, Greedy, LogDet, MaxMin
 
-OBJECTIVES: tuple[AbstractObjective, ...] = (FacilityLocation(), LogDet(), MaxMin())
+OBJECTIVES: tuple[AbstractObjective[Any], ...] = (FacilityLocation(), LogDet(), MaxMin())
 """Under which every rule and solver is valued."""
 
 PRUNERS: tuple[AbstractPruner, ...] = (
@@ -39,6 +43,9 @@ PRUNERS: tuple[AbstractPruner, ...] = (
     Oracle(),
 )
 """What the accuracy table compares; the stock model is always there too."""
+
+EXPLORED: tuple[AbstractInnerPruner, ...] = (FastV(), PyramidDrop())
+"""Shown in the token explorer besides: each of their answers takes a run of the whole model, too long for the table."""
 
 
 @dataclass(frozen=True)

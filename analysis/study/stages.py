@@ -1,4 +1,5 @@
-"""The stages that compute: attention, selection, accuracy. Each resumes from its own store."""
+"""The stages that compute: attention, selection, accuracy, and attention for the explorer. Each resumes
+from its own store."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analysis.capture import capture_dataset
+from analysis.capture import capture_dataset, default_reducers, named_reducers
 from analysis.evaluation import evaluate
 from analysis.pruning import VisualTokens
 from analysis.pruning.pruners.features import relevance
@@ -21,7 +22,7 @@ from .subject import Subject, tokens_per_question
 def attention(subject: Subject) -> xr.Dataset:
     """Attention of vision CLS and last text token, on the first question of each captured image."""
     samples = subject.samples(subject.settings.captured)
-    return capture_dataset(subject.vlm, samples, str(subject.work / "attention.zarr"))
+    return _of_one_grid(capture_dataset(subject.vlm, samples, str(subject.work / "attention.zarr")))
 
 
 def selection(subject: Subject) -> pd.DataFrame:
@@ -73,3 +74,21 @@ def accuracy(subject: Subject) -> pd.DataFrame:
         position_ids="keep",  # the same for all, so that the table compares which tokens are kept and nothing else
         images=min(subject.settings.images, len(subject.task)),
     )
+
+
+def explored_attention(subject: Subject) -> xr.Dataset:
+    """Attention as in `attention`, but head means, for every question of the explorer's images: "image" counts both."""
+    asked = [
+        (f"{sample.image_id}, question {number}", sample.image, question.question)
+        for sample in subject.samples(subject.settings.shown)
+        for number, question in enumerate(sample.questions)
+    ]
+    reducers = named_reducers(default_reducers(subject.vlm.adapter), heads=False)
+    store = str(subject.work / "explorer.zarr")
+    return _of_one_grid(capture_dataset(subject.vlm, asked, store, reducers=reducers))
+
+
+def _of_one_grid(dump: xr.Dataset | xr.DataTree) -> xr.Dataset:
+    if isinstance(dump, xr.DataTree):
+        raise ValueError(f"a study needs images of one grid of visual tokens, got {', '.join(map(str, dump.children))}")
+    return dump

@@ -14,8 +14,9 @@ from analysis.evaluation import AbstractTask, Sample
 from analysis.evaluation.prompts import tokenise
 from analysis.models import Vlm
 from analysis.pruning import AbstractPruner, VisualTokens, encode_images
+from analysis.pruning.inside.stage import AbstractInnerPruner
 
-from .settings import PRUNERS, Settings
+from .settings import EXPLORED, PRUNERS, Settings
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Subject:
     def pruners(self) -> tuple[AbstractPruner, ...]:
         """Those that can run: what an answer needs is known on the benchmark's own grid only."""
         return tuple(p for p in PRUNERS if "needed" not in p.needs or self.task.needed_grid in (None, self.grid))
+
+    @property
+    def explored(self) -> tuple[AbstractInnerPruner, ...]:
+        """Pruners inside the language model: only where visual tokens are in the prompt."""
+        return () if self.vlm.adapter.cross_attention else EXPLORED
 
     @property
     def keeps(self) -> tuple[int, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.evaluation.comparison import paired_comparison
 from analysis.figures import frames
 from analysis.metrics import bootstrap_interval
+from analysis.pruning.pruners import Random
 from solvers import RULES, Status
 
 EXACT = {"Exact", "BruteForce"}
@@ -67,3 +69,13 @@ def cost_summary(accuracy: pd.DataFrame) -> pd.DataFrame:
             "kv_ratio": means["kv_bytes"] / full["kv_bytes"],
         }
     ).reset_index(drop=True)
+
+
+def differences(rows: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+    """Columns of `report.content.DIFFERENCES` and more: each pruner against the full model, and against random tokens.
+
+    Rows of task "mean" of `paired_comparison`.
+    """
+    tables = [paired_comparison(rows, against, resamples=resamples) for against in (frames.FULL, Random().name)]
+    table = pd.concat(tables, ignore_index=True)
+    return table[table["task"] == frames.MEAN].reset_index(drop=True)

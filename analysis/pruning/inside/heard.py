@@ -147,7 +147,8 @@ class Heard:
         assert self.previous is not None
         turns = [part[min(row, len(part) - 1)].float() for part in self.previous.options["position_embeddings"]]
         products = [part[words] @ part[tokens].T for part in turns]
-        return (products[0] + products[1]) * turns[0].shape[-1] ** -0.5
+        result: Tensor = (products[0] + products[1]) * turns[0].shape[-1] ** -0.5
+        return result
 
 
 def _own(call: AttentionCall | None, row: int) -> AttentionCall:

@@ -1,9 +1,20 @@
 "use strict";
+// The token explorer: what is chosen, and what the page says about it. Texts from data are set as text, never as markup.
 (() => {
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
   const root = document.getElementById("explorer");
-  const SVG = "http://www.w3.org/2000/svg";
-  const state = { image: 0, question: 0, keep: data.keeps[Math.floor(data.keeps.length / 2)], pruners: [] };
+  const { shape, tokens, weights, overlay, draw } = pictures(data);
+  const role = (name) => root.querySelector(`[data-role=${name}]`);
+  const FULL = data.pruners.length - 1;
+  const random = data.pruners.findIndex(({ name }) => name.toLowerCase() === "random");
+  const state = {
+    image: 0,
+    question: 0,
+    keep: Math.floor(data.keeps.length / 2),
+    place: -1,
+    pruners: [0, random > 0 ? random : Math.max(0, Math.min(1, FULL))],
+    differences: true,
+  };
 
   const make = (tag, attributes = {}, text = "") => {
     const node = document.createElement(tag);
@@ -11,120 +22,208 @@
     node.textContent = text;
     return node;
   };
-  const shape = (tag, attributes) => {
-    const node = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    return node;
+  const fill = (select, names) => select.replaceChildren(...names.map((name, value) => make("option", { value }, name)));
+  const step = (at, by, count) => (((at + by) % count) + count) % count;
+  const percent = (share) => `${(100 * share).toPrecision(2)} %`;
+
+  const image = () => data.images[state.image];
+  const question = () => image().questions[state.question];
+  const keep = () => data.keeps[state.keep];
+  const attention = () => {
+    const own = [...image().attention, ...question().attention].find(([place]) => place === state.place);
+    return own ? own[1] : null;
   };
 
-  // Token sets are bit fields, least significant bit first.
-  const decoded = new Map();
-  const tokens = (set) => {
-    if (!decoded.has(set)) {
-      const bytes = atob(data.sets[set]);
-      const members = new Set();
-      for (let i = 0; i < 8 * bytes.length; i++) if ((bytes.charCodeAt(i >> 3) >> (i & 7)) & 1) members.add(i);
-      decoded.set(set, members);
+  // What a pruner has done at the chosen place: inside the language model, what is left in that layer; else in the last.
+  const choice = (side) => {
+    const pruner = data.pruners[state.pruners[side]];
+    if (state.pruners[side] === FULL) return { pruner, run: true, kept: tokens(image().all), reply: question().full, stages: [] };
+    const found = question().choices.find(([name, budget]) => name === pruner.name && budget === keep());
+    if (!found) return { pruner, run: false, kept: new Set(), reply: null, stages: [] };
+    const [, , last, reply, stages] = found;
+    const place = data.places[state.place];
+    let set = last;
+    if (place && place.inside && stages.length) {
+      const begun = stages.filter(([layer]) => layer <= place.layer);
+      set = begun.length ? begun.at(-1)[1] : image().all;
     }
-    return decoded.get(set);
+    return { pruner, run: true, kept: tokens(set), reply, stages };
   };
 
-  const squares = (members, cols) => [...members].map((t) => `M${t % cols} ${Math.floor(t / cols)}h1v1h-1z`).join("");
-
-  const outline = (members, rows, cols) => {
-    const has = (r, c) => r >= 0 && c >= 0 && r < rows && c < cols && members.has(r * cols + c);
-    let path = "";
-    for (let r = 0; r <= rows; r++)
-      for (let c = 0; c <= cols; c++) {
-        if (has(r, c) !== has(r - 1, c)) path += `M${c} ${r}h1`;
-        if (has(r, c) !== has(r, c - 1)) path += `M${c} ${r}v1`;
-      }
-    return path;
+  const verdict = (node, reply) => {
+    node.className = "verdict";
+    if (reply === null) {
+      node.textContent = "not recorded";
+      return "no reply recorded";
+    }
+    const [text, correct] = reply;
+    const words = { true: "right", false: "wrong", null: "" }[correct];
+    node.textContent = text || "(nothing)";
+    if (words) {
+      node.classList.add(words);
+      node.append(make("span", {}, `${correct ? "✓" : "✗"} ${words}`));
+    }
+    return `answers ${text || "nothing"}${words ? `, ${words}` : ""}`;
   };
 
-  const fill = (select, names) => {
-    select.replaceChildren(...names.map((name, index) => make("option", { value: index }, name)));
+  // "576 to layer 2, then 64": how many tokens reach each layer of a pruner inside the language model.
+  const schedule = ({ stages }) => {
+    let text = `${tokens(image().all).size}`;
+    for (const [layer, set] of stages) text += ` up to layer ${layer - 1}, then ${tokens(set).size}`;
+    return text;
   };
 
-  const verdict = (node, prediction, answer) => {
-    node.textContent = prediction === null ? "not recorded" : prediction || "(nothing)";
-    node.className = prediction === null ? "" : prediction.trim().toLowerCase() === answer.trim().toLowerCase() ? "right" : "wrong";
-    if (node.className) node.append(node.className === "right" ? " ✓" : " ✗");
-  };
-
-  const panes = [0, 1].slice(0, Math.max(1, Math.min(2, data.pruners.length))).map((index) => {
+  const sides = [0, 1].map((side) => {
     const pane = make("div", { class: "pane" });
-    const label = make("label", {}, index ? "Compared with" : "Pruner");
-    const select = make("select");
-    const list = make("dl");
+    const label = make("label", {}, side ? "Compared with" : "Pruner");
+    const select = make("select", { "data-side": side });
+    const frame = make("div", { class: "frame" });
     const picture = shape("svg", { role: "img" });
+    const canvas = make("canvas", { "aria-hidden": "true" });
+    const marks = shape("svg", { "aria-hidden": "true", class: "marks" });
+    const reply = make("p");
+    const list = make("dl");
     fill(select, data.pruners.map((pruner) => pruner.label));
+    select.addEventListener("change", () => { state.pruners[side] = Number(select.value); show(); });
     label.append(select);
-    pane.append(label, picture, list);
-    const random = data.pruners.findIndex((pruner) => pruner.name.toLowerCase() === "random");
-    state.pruners[index] = index ? (random > 0 ? random : data.pruners.length - 1) : 0;
-    select.value = state.pruners[index];
-    select.addEventListener("change", () => { state.pruners[index] = Number(select.value); draw(); });
-    return { pane, picture, list };
+    frame.append(picture, canvas, marks);
+    pane.append(label, frame, reply, list);
+    return { side, pane, select, frame, picture, canvas, marks, reply, list };
   });
 
-  const drawPane = ({ picture, list }, index) => {
-    const image = data.images[state.image];
-    const question = image.questions[state.question];
-    const { rows, cols } = image;
-    const pruner = data.pruners[state.pruners[index]];
-    const choice = question.choices.find(([name, keep]) => name === pruner.name && keep === state.keep);
-    const kept = choice ? tokens(choice[2]) : new Set();
-    const needed = tokens(question.needed);
-    const full = { href: image.src, x: 0, y: 0, width: cols, height: rows, preserveAspectRatio: "none" };
-    const clip = shape("clipPath", { id: `kept-${index}` });
-    clip.append(shape("path", { d: squares(kept, cols) }));
-    const border = outline(needed, rows, cols);
-    picture.setAttribute("viewBox", `0 0 ${cols} ${rows}`);
-    picture.setAttribute("aria-label", `${image.name}: ${kept.size} tokens kept by ${pruner.label}`);
-    picture.replaceChildren(
-      clip,
-      shape("image", { ...full, class: "rest" }),
-      shape("image", { ...full, "clip-path": `url(#kept-${index})` }),
-      shape("path", { d: border, class: "need" }),
-      shape("path", { d: border, class: "need over" }),
-    );
-    const answered = make("dd");
-    verdict(answered, choice ? choice[3] : null, question.answer);
-    const unpruned = make("dd");
-    verdict(unpruned, question.full, question.answer);
+  const showSide = ({ side, select, picture, canvas, marks, reply, list }, chosen, map) => {
+    const { rows, cols, name } = image();
+    const { pruner, run, kept, stages } = chosen[side];
+    const other = chosen[1 - side].kept;
+    const needed = tokens(question().needed);
+    const only = new Set([...kept].filter((token) => !other.has(token)));
+    select.value = state.pruners[side];
+    const above = draw(picture, `kept-${side}`, {
+      image: image(), kept, only: state.differences && chosen[1 - side].run ? only : new Set(), needed, grey: map !== null,
+    });
+    picture.setAttribute("aria-label", `${name}: ${kept.size} of ${rows * cols} tokens kept by ${pruner.label}`);
+    marks.setAttribute("viewBox", `0 0 ${cols} ${rows}`);
+    marks.replaceChildren(...above);
+    overlay(canvas, map, rows, cols);
+    const said = verdict(reply, chosen[side].reply);
     const inside = [...needed].filter((token) => kept.has(token)).length;
-    list.replaceChildren(
-      make("dt", {}, "Kept"), make("dd", {}, choice ? `${kept.size} of ${rows * cols}` : "not run at this budget"),
-      make("dt", {}, "Needed"), make("dd", {}, needed.size ? `${inside} of ${needed.size} kept` : "not known"),
-      make("dt", {}, "Answer"), answered,
-      make("dt", {}, "Full model"), unpruned,
-      make("dt", {}, "Truth"), make("dd", {}, question.answer),
-    );
+    const facts = [
+      ["Kept", run ? `${kept.size} of ${rows * cols}` : "not run at this budget"],
+      ["Shared", run && chosen[1 - side].run ? `${kept.size - only.size}, ${only.size} on this side only` : "–"],
+      ["Needed", needed.size ? `${inside} of ${needed.size} kept` : "not known"],
+    ];
+    if (map !== null) {
+      const { shares, largest } = weights(map);
+      let [held, sum] = [0, 0];
+      shares.forEach((share, token) => { sum += share; held += kept.has(token) ? share : 0; });
+      facts.push(["Attention", `${sum ? percent(held / sum) : "0 %"} of it on the kept; largest weight ${percent(largest)}`]);
+    }
+    if (stages.length) facts.push(["By layer", schedule(chosen[side])]);
+    list.replaceChildren(...facts.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]));
+    return `${pruner.label} ${run ? `keeps ${kept.size}` : "was not run at this budget"}, ${said}`;
   };
 
-  const draw = () => panes.forEach(drawPane);
-
-  const images = root.querySelector("[data-role=image]");
-  const questions = root.querySelector("[data-role=question]");
-  const keeps = root.querySelector("[data-role=keeps]");
-  const showQuestions = () => {
-    state.question = 0;
-    fill(questions, data.images[state.image].questions.map((q) => `${q.text}  (${q.task.replaceAll("_", " ")})`));
+  const show = () => {
+    const map = attention();
+    const chosen = [choice(0), choice(1)];
+    role("image").value = state.image;
+    role("question").value = state.question;
+    role("place").value = state.place + 1;
+    role("differences").checked = state.differences;
+    root.querySelectorAll("[name=keep]").forEach((input, at) => { input.checked = at === state.keep; });
+    role("asked").textContent = question().text;
+    const full = make("span");
+    const parts = [make("span", {}, `Truth: ${question().answer}`), " · Full model: ", full];
+    verdict(full, question().full);
+    role("truth").replaceChildren(...parts);
+    role("scale").hidden = map === null;
+    role("readout").textContent = "";
+    const said = sides.map((side) => showSide(side, chosen, map));
+    role("status").textContent = `${question().text} ${said.join("; ")}.`;
   };
-  fill(images, data.images.map((image) => image.name));
-  images.addEventListener("change", () => { state.image = Number(images.value); showQuestions(); draw(); });
-  questions.addEventListener("change", () => { state.question = Number(questions.value); draw(); });
-  for (const keep of data.keeps) {
+
+  // Begins with a question of which it is known what it needs.
+  const showImage = () => {
+    state.question = Math.max(0, image().questions.findIndex(({ needed }) => tokens(needed).size));
+    fill(role("question"), image().questions.map((q) => `${q.text}  (${q.task.replaceAll("_", " ")})`));
+    show();
+  };
+
+  const point = (event, { frame }) => {
+    const { rows, cols } = image();
+    const box = frame.getBoundingClientRect();
+    const at = (offset, size, count) => Math.max(0, Math.min(count - 1, Math.floor((offset / size) * count)));
+    const row = at(event.clientY - box.top, box.height, rows);
+    const column = at(event.clientX - box.left, box.width, cols);
+    const token = row * cols + column;
+    for (const { marks } of sides) {
+      const cursor = marks.querySelector(".cursor");
+      for (const [name, value] of Object.entries({ x: column, y: row, visibility: "visible" })) cursor.setAttribute(name, value);
+    }
+    const words = sides.map(({ side }) => {
+      const { pruner, run, kept } = choice(side);
+      return `${pruner.label} ${run ? (kept.has(token) ? "keeps it" : "drops it") : "was not run"}`;
+    });
+    const map = attention();
+    if (map !== null) words.push(`attention ${percent(weights(map).shares[token] * weights(map).largest)}`);
+    role("readout").textContent = `Token ${token}, row ${row + 1}, column ${column + 1}: ${words.join(", ")}`;
+  };
+  const unpoint = (event) => {
+    if (event.pointerType !== "mouse") return; // a finger that is lifted has not moved on
+    for (const { marks } of sides) marks.querySelector(".cursor").setAttribute("visibility", "hidden");
+    role("readout").textContent = "";
+  };
+
+  const turn = (side, by) => { state.pruners[side] = step(state.pruners[side], by, data.pruners.length); };
+  const KEYS = {
+    ArrowRight: (by) => { state.question = step(state.question, by, image().questions.length); },
+    ArrowUp: (by) => { state.keep = Math.max(0, Math.min(data.keeps.length - 1, state.keep - by)); },
+    "]": (by) => { state.place = step(state.place + 1, by, data.places.length + 1) - 1; },
+    m: (by) => turn(0, by),
+    n: (by) => turn(1, by),
+    x: () => { state.pruners.reverse(); },
+    d: () => { state.differences = !state.differences; },
+  };
+  const BACK = { ArrowLeft: "ArrowRight", ArrowDown: "ArrowUp", "[": "]" };
+
+  const onKey = (event) => {
+    if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const name = BACK[key] ?? key;
+    if (!Object.hasOwn(KEYS, name)) return;
+    event.preventDefault();
+    const letter = name === "m" || name === "n";
+    const by = BACK[key] || (letter && event.shiftKey) ? -1 : 1;
+    if (name === "ArrowRight" && event.shiftKey) {
+      state.image = step(state.image, by, data.images.length);
+      showImage();
+      return;
+    }
+    KEYS[name](by);
+    show();
+  };
+
+  fill(role("image"), data.images.map(({ name }) => name));
+  fill(role("place"), ["not shown", ...data.places.map(({ label, layer }) => `${label}, layer ${layer}`)]);
+  role("place").parentElement.hidden = !data.places.length;
+  data.keeps.forEach((budget, at) => {
     const label = make("label");
-    const input = make("input", { type: "radio", name: "keep", value: keep });
-    input.checked = keep === state.keep;
-    input.addEventListener("change", () => { state.keep = keep; draw(); });
-    label.append(input, make("b", {}, keep));
-    keeps.append(label);
+    const input = make("input", { type: "radio", name: "keep", value: budget });
+    input.addEventListener("change", () => { state.keep = at; show(); });
+    label.append(input, make("b", {}, budget));
+    role("keeps").append(label);
+  });
+  role("image").addEventListener("change", (event) => { state.image = Number(event.target.value); showImage(); });
+  role("question").addEventListener("change", (event) => { state.question = Number(event.target.value); show(); });
+  role("place").addEventListener("change", (event) => { state.place = Number(event.target.value) - 1; show(); });
+  role("differences").addEventListener("change", (event) => { state.differences = event.target.checked; show(); });
+  const panes = root.querySelector(".panes");
+  panes.append(...sides.map(({ pane }) => pane));
+  panes.addEventListener("keydown", onKey);
+  for (const side of sides) {
+    for (const name of ["pointermove", "pointerdown"]) side.frame.addEventListener(name, (event) => point(event, side));
+    side.frame.addEventListener("pointerleave", unpoint);
   }
-  root.querySelector(".panes").append(...panes.map(({ pane }) => pane));
-  showQuestions();
-  draw();
+  showImage();
   root.hidden = false;
 })();

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,6 +92,38 @@ def cost_frame() -> pd.DataFrame:
         selector = 0.02 if pruner in {"GreedyPrune", "CDPruner"} else 0.0
         rows += [(pruner, keep, (keep + 190) / 766 + selector, (keep + 12) / 588) for keep in KEEPS]
     return pd.DataFrame(rows, columns=["pruner", "keep", "flops_ratio", "kv_ratio"])
+
+
+@pytest.fixture
+def score_frame() -> pd.DataFrame:
+    at_64 = {"cls": 0.94, "last_2": 0.93, "equi_4": 0.90, "random": 0.57, "oracle": 0.985}
+    rows = [(score, keep, value + 0.2 * (0.99 - value) * (keep > 64)) for score, value in at_64.items()
+            for keep in (192, 64)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["score", "keep", "estimate"])
+    return frame.assign(low=frame["estimate"] - 0.015, high=frame["estimate"] + 0.01)
+
+
+@pytest.fixture
+def latency_frame() -> pd.DataFrame:
+    """What `python -m benchmarks.latency --small --samples 1 --new 3` wrote on a processor, without its provenance."""
+    return pd.read_csv(Path(__file__).with_name("latency_of_small_models.csv"))
+
+
+@pytest.fixture(scope="session")
+def large_latency_frame() -> pd.DataFrame:
+    """The same columns for models of published size; the times are made up."""
+    rows = []
+    for model, of, visual in (("llava-1.5-7b", 576, 576.0), ("llava-next-7b", 2880, 2928.0)):
+        rows.append((model, "none", of, of, visual, 20 + visual / 20, 9.0))
+        for pruner, choosing in (("vispruner", 9.0), ("divprune", 3.0), ("fastv", 2.0)):
+            for share in (9, 3):
+                seen = visual / 8 + of / share if pruner == "fastv" else of / share
+                rows.append((model, pruner, of // share, of, seen, 22 + choosing + seen / 20, 8.5))
+    frame = pd.DataFrame(rows, columns=["model", "pruner", "keep", "of", "visual", "prefill_ms", "decode_ms"])
+    return frame.assign(
+        words=60, new=8, note="", device="NVIDIA H200", first_token_ms=frame["prefill_ms"] + 15,
+        total_ms=frame["prefill_ms"] + 15 + 7 * frame["decode_ms"],
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from pathlib import Path
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
 
 from analysis import figures
 
@@ -35,25 +30,6 @@ def optimising_table() -> pd.DataFrame:
     unsupported = (table["solver"] == "Exact") & (table["objective"] == "SaturatedCoverage")
     table.loc[unsupported, ["share_mean", "accuracy"]] = np.nan
     return table.assign(low=table["accuracy"] - 0.02, high=table["accuracy"] + 0.02)
-
-
-@pytest.fixture
-def drawings(optimising_table: pd.DataFrame) -> dict[str, Callable[[], Figure]]:
-    return {"accuracy_vs_value": lambda: figures.accuracy_vs_value(optimising_table, keep=32)}
-
-
-@pytest.mark.parametrize("draw", figures.EXPERIMENT_FIGURES, ids=lambda draw: draw.__name__)
-def test_saved_as_png_and_as_pdf_with_truetype_fonts(
-    draw: Callable[..., Figure], drawings: dict[str, Callable[[], Figure]], tmp_path: Path
-) -> None:
-    figure = drawings[draw.__name__]()
-    saved = figures.save(figure, tmp_path, draw.__name__, dpi=72)
-    assert figure.get_figwidth() <= figures.style.TEXT
-    with Image.open(saved.png) as png:
-        assert np.asarray(png.convert("L")).std() > 5  # something is on the paper
-    pdf = saved.pdf.read_bytes()
-    assert b"/FontFile2" in pdf
-    assert not re.search(rb"/Subtype\s*/Type3", pdf)
 
 
 def points(figure: Figure, panel: int) -> set[tuple[float, float]]:
@@ -100,3 +76,23 @@ def test_tables_that_cannot_be_drawn_are_refused(optimising_table: pd.DataFrame)
         figures.accuracy_vs_value(optimising_table.assign(accuracy=np.nan), keep=64)
     with pytest.raises(ValueError, match="one row per objective, keep, solver; got several for Saliency, 64, Greedy"):
         figures.accuracy_vs_value(pd.concat([optimising_table, optimising_table.iloc[:1]]))
+
+
+def test_a_score_has_a_bar_per_budget_and_its_interval(score_frame: pd.DataFrame) -> None:
+    figure = figures.score_accuracy(score_frame)
+    assert [ax.get_title("left") for ax in figure.axes] == ["192 tokens", "64 tokens"]
+    for ax, keep in zip(figure.axes, (192, 64), strict=True):
+        rows = score_frame[score_frame["keep"] == keep]
+        assert [bar.get_width() for bar in ax.patches] == rows["estimate"].tolist()
+        whiskers = [line.get_xdata() for line in ax.lines if len(set(line.get_ydata())) == 1]
+        np.testing.assert_array_equal(whiskers, rows[["low", "high"]])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["Vision CLS", "Text, last token, layer 2", "Text, equal positions, layer 4", "Random", "Oracle"]
+
+
+def test_scores_that_were_not_run_at_a_budget_leave_their_place_empty(score_frame: pd.DataFrame) -> None:
+    some = score_frame[(score_frame["score"] != "random") | (score_frame["keep"] == 192)]
+    most, fewest = figures.score_accuracy(some).axes
+    assert len(most.patches) == len(fewest.patches) + 1
+    with pytest.raises(ValueError, match="one row per score, keep; got several for cls, 192"):
+        figures.score_accuracy(pd.concat([score_frame, score_frame.iloc[:1]]))

@@ -73,3 +73,33 @@ def test_unknown_names_get_a_stable_look() -> None:
     assert look == palette.look("LocalSearch+MaxMin")
     assert look.label == "LocalSearch+MaxMin"
     assert len({palette.look(f"solver {i}")[1:3] for i in range(40)}) > 10
+
+
+def lightness(color: str) -> float:
+    """CIE L*, which is what is left of a colour in grey print."""
+    luminance = float(linear(color) @ [0.2126, 0.7152, 0.0722])
+    return 116 * np.cbrt(luminance) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
+@pytest.mark.parametrize("looks", [palette.PRUNERS, palette.SOLVERS], ids=["pruners", "solvers"])
+def test_lines_can_be_told_apart_in_grey_print(looks: dict[str, palette.Look]) -> None:
+    alike = [
+        (one, other)
+        for (one, a), (other, b) in itertools.combinations(looks.items(), 2)
+        if (a.marker, a.dash) == (b.marker, b.dash) and abs(lightness(a.color) - lightness(b.color)) < 25
+    ]
+    assert alike == []
+
+
+def test_quartiles_get_darker_step_by_step() -> None:
+    steps = np.diff([lightness(color) for color in palette.QUARTILES])
+    assert (steps < -12).all()
+
+
+def test_a_score_has_the_look_of_its_attention_and_names_its_layer() -> None:
+    assert palette.score_look("last_2") == palette.source_look("text last token")._replace(
+        label="Text, last token, layer 2"
+    )
+    assert palette.score_look("cls") == palette.source_look("vision CLS")
+    assert palette.score_look("random") == palette.look("random")
+    assert palette.score_look("mine_3").label == "mine, layer 3"

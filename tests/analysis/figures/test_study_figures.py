@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
 
 from analysis import figures
 from analysis.figures.palette import PRUNERS, SOLVERS, solver_look
@@ -37,20 +34,6 @@ def drawings(comparison: Study) -> dict[str, Draw]:
         "pareto": lambda: figures.pareto(comparison.pareto(), budget=6),
         "overlap": lambda: figures.overlap(comparison.overlap()),
     }
-
-
-@pytest.mark.parametrize("draw", figures.STUDY_FIGURES, ids=lambda draw: draw.__name__)
-def test_saved_as_png_and_as_pdf_with_truetype_fonts(
-    draw: Callable[..., Figure], drawings: dict[str, Draw], tmp_path: Path
-) -> None:
-    figure = drawings[draw.__name__]()
-    saved = figures.save(figure, tmp_path, draw.__name__, dpi=72)
-    assert figure.get_figwidth() <= figures.style.TEXT
-    with Image.open(saved.png) as png:
-        assert np.asarray(png.convert("L")).std() > 5  # something is on the paper
-    pdf = saved.pdf.read_bytes()
-    assert b"/FontFile2" in pdf
-    assert not re.search(rb"/Subtype\s*/Type3", pdf)
 
 
 @pytest.mark.parametrize("name", ["critical_difference", "overlap"])

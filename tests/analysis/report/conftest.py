@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.report import ExplorerImage, ExplorerQuestion, OutputFile, ReportInput, Stage
+from analysis.report import ExplorerImage, ExplorerQuestion, OutputFile, Reply, ReportInput, Stage
 
 INTERVAL = ["estimate", "low", "high"]
 
@@ -27,6 +27,12 @@ def accuracy() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["pruner", "keep", "task", *INTERVAL])
 
 
+def differences() -> pd.DataFrame:
+    rows = [("none", "VisPruner", 8, -0.1, -0.15, -0.05, 0.01), ("none", "VisPruner", 4, 0.0, -0.1, 0.1, 1.0),
+            ("none", "DivPrune", 4, 0.02, -0.1, 0.1, 0.9), ("random", "VisPruner", 4, 0.3, 0.2, 0.4, 1e-3)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["against", "pruner", "keep", "difference", "low", "high", "p_corrected"])
+
+
 def build(**changes: Any) -> ReportInput:
     selection = [
         ("Exact", "exact", "FacilityLocation", 4, 1.0, 0.0, 0.0, 0.0, 0.5),
@@ -39,7 +45,7 @@ def build(**changes: Any) -> ReportInput:
                  ("text last token", 2, "effective_tokens", 9.0, 8.0, 10.0, 16.0)]  # fmt: skip
     question = ExplorerQuestion(
         "is there a red circle ?", "yes", "exist", {("VisPruner", 4): [0, 1, 5, 15], ("random", 4): [2, 3, 4, 9]},
-        {("VisPruner", 4): "yes", ("none", 16): "yes"}, needed=[5],
+        {("VisPruner", 4): Reply("yes", True), ("none", 16): Reply("yes", True)}, needed=[5],
     )  # fmt: skip
     content = ReportInput(
         model="data/mini_llava",
@@ -60,6 +66,7 @@ def build(**changes: Any) -> ReportInput:
             [("VisPruner", 8, 0.6, 0.5), ("VisPruner", 4, 0.4, 0.25)],
             columns=["pruner", "keep", "flops_ratio", "kv_ratio"],
         ),
+        differences=differences(),
         explorer=[ExplorerImage("image 7", Image.new("RGB", (32, 32), (200, 30, 30)), (4, 4), [question])],
         files=[OutputFile("accuracy.parquet", "a row per question")],
     )
@@ -77,3 +84,46 @@ def png(tmp_path: Path) -> Path:
     path = tmp_path / "figure.png"
     Image.new("RGB", (690, 300), "white").save(path, dpi=(100, 100))
     return path
+
+
+EVIL = "<img src=x onerror=window.pwned=1></script><script>window.pwned=1</script>\"'&amp;"
+
+
+def explored() -> list[ExplorerImage]:
+    """Two pictures of 4 x 4 tokens with what VisPruner, random and FastV keep at 8 and 4; numbers chosen by hand."""
+    rising = np.arange(1.0, 17.0) / 136
+    first = ExplorerQuestion(
+        "is there a red circle ?", "yes", "exist",
+        kept={("VisPruner", 8): range(8), ("VisPruner", 4): [0, 1, 5, 15], ("random", 8): range(4, 12),
+              ("random", 4): [1, 3, 4, 9], ("fastv", 4): [0, 2, 5, 15]},
+        replies={("none", 16): Reply("yes", True), ("VisPruner", 4): Reply("Yes.", True),
+                 ("random", 4): Reply("yes", False), ("VisPruner", 8): Reply("", False)},
+        needed=[5, 6],
+        attention={("text last token", layer): np.roll(rising, layer) for layer in (1, 2, 3)},
+        stages={("fastv", 4): {2: range(8), 3: [0, 2, 5, 15]}},
+    )  # fmt: skip
+    second = ExplorerQuestion(EVIL, EVIL, EVIL, kept={("VisPruner", 4): [2, 3, 4, 6]},
+                              replies={("VisPruner", 4): Reply(EVIL, False)})  # fmt: skip
+    other = ExplorerQuestion("what colour ?", "blue", "attribute", kept={("VisPruner", 4): [12, 13, 14, 15]})
+    return [
+        ExplorerImage("image 7", Image.new("RGB", (32, 32), (220, 20, 20)), (4, 4), [first, second],
+                      {("vision CLS", 1): rising[::-1]}),
+        ExplorerImage(EVIL, Image.new("RGB", (32, 32), (20, 20, 220)), (4, 4), [other]),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def evil() -> str:
+    """Text that would run if it were markup."""
+    return EVIL
+
+
+@pytest.fixture(scope="session")
+def explored_images() -> list[ExplorerImage]:
+    return explored()
+
+
+@pytest.fixture(scope="session")
+def rich_input() -> ReportInput:
+    """Everything that a page can have."""
+    return build(explorer=explored(), warnings=["few images"])

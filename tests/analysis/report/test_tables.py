@@ -21,11 +21,11 @@ def test_accuracy_is_ranked_and_the_best_contender_is_bold(report_input: Build) 
     assert [r.name for r in table.rows] == ["Full model, 16 tokens", "Oracle", "DivPrune", "VisPruner", "Random"]
     assert [list(group.columns) for group in table.groups] == [["8", "4"]]
     assert row(table, "VisPruner").cells == [
-        tables.Cell("80.0", "78.0–82.0", best=True),
-        tables.Cell("70.0", "68.0–72.0"),
+        tables.Cell("80.0", "78.0–82.0", bold=True, value=0.8),
+        tables.Cell("70.0", "68.0–72.0", value=0.7),
     ]
-    assert [cell.best for cell in row(table, "DivPrune").cells] == [False, True]
-    assert not any(cell.best for name in ("Oracle", "Random") for cell in row(table, name).cells)
+    assert [cell.bold for cell in row(table, "DivPrune").cells] == [False, True]
+    assert not any(cell.bold for name in ("Oracle", "Random") for cell in row(table, name).cells)
 
 
 def test_ties_are_all_bold(report_input: Build) -> None:
@@ -34,7 +34,7 @@ def test_ties_are_all_bold(report_input: Build) -> None:
         frame["pruner"] == "VisPruner", "estimate"
     ].to_numpy()
     table = tables.accuracy_table(frame)
-    assert [[c.best for c in row(table, name).cells] for name in ("VisPruner", "DivPrune")] == [[True, True]] * 2
+    assert [[c.bold for c in row(table, name).cells] for name in ("VisPruner", "DivPrune")] == [[True, True]] * 2
 
 
 def test_a_missing_budget_is_a_dash(report_input: Build) -> None:
@@ -56,7 +56,7 @@ def test_selection_without_a_bound_a_run_or_support_says_so(report_input: Build)
     greedy = row(table, "Greedy").cells
     assert [cell.text for cell in greedy] == ["0.9900", "1.0", "2 ms", "0.2500", "no bound", "1 ms"]
     assert [cell.text for cell in row(table, "VisPruner").cells][3:] == ["not supported", "–", "–"]
-    assert [r.cells[1].best for r in table.rows] == [True, False, False]
+    assert [r.cells[1].bold for r in table.rows] == [True, False, False]
 
 
 def test_attention_ends_with_the_even_reference(report_input: Build) -> None:
@@ -66,6 +66,27 @@ def test_attention_ends_with_the_even_reference(report_input: Build) -> None:
         ("Text, last token, layer 2", "9.00"),
         ("Perfectly even attention", "16.0"),
     ]
+
+
+def test_what_has_no_number_has_nothing_to_be_sorted_by(report_input: Build) -> None:
+    table = tables.selection_table(report_input().selection, 4)
+    assert [cell.value for cell in row(table, "Greedy").cells] == [0.99, 0.0101, 0.002, 0.25, None, 0.001]
+    assert [cell.value for cell in row(table, "VisPruner").cells][3:] == [None, None, None]
+
+
+def test_differences_are_points_with_a_sign_and_bold_where_they_are_real(report_input: Build) -> None:
+    content = report_input()
+    (full, first), (chance, second) = tables.difference_tables(content.differences, content.accuracy)
+    assert (full, chance) == ("the full model", "Random")
+    assert [r.name for r in first.rows] == ["DivPrune", "VisPruner"]
+    assert [list(group.columns) for group in first.groups] == [["8", "4"]]
+    assert row(first, "VisPruner").cells == [
+        tables.Cell("−10.0", "−15.0 to −5.0", bold=True, value=-0.1),
+        tables.Cell("0.0", "−10.0 to +10.0", value=0.0),
+    ]
+    assert [cell.text for cell in row(first, "DivPrune").cells] == ["–", "+2.0"]
+    assert row(second, "VisPruner").cells[0].bold
+    assert tables.difference_tables(None, content.accuracy) == []
 
 
 def test_cost_has_a_column_per_budget_and_kind(report_input: Build) -> None:
@@ -78,6 +99,9 @@ def test_cost_has_a_column_per_budget_and_kind(report_input: Build) -> None:
     [
         (numbers.percent(-0.051), "−5.1"),
         (numbers.percent(math.nan), "–"),
+        (numbers.points(0.0123), "+1.2"),
+        (numbers.points(-0.0001), "0.0"),
+        (numbers.points(math.nan), "–"),
         (numbers.gap(0.00004), "< 0.01"),
         (numbers.gap(0.0019), "0.19"),
         (numbers.gap(12.5), "1,250"),

@@ -1,6 +1,8 @@
 """The command, as a stranger runs it: in a process of its own, killed, resumed, misused."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures import FIGURES
+from analysis.study.settings import EXPLORED, PRUNERS
 
 COMMAND = [sys.executable, "-m", "analysis.cli", "study", "--fast"]
 KEEPS = {192, 128, 64, 32, 576}
@@ -75,16 +78,36 @@ def test_exact_is_proven_optimal_and_greedy_is_within_its_guarantee(killed_and_r
 
 def test_every_figure_is_there_as_png_and_pdf(killed_and_resumed):
     folder = killed_and_resumed[0] / "figures"
+    names = {figure.__name__ for figure in FIGURES}
+    names |= {"mass_curves", "index_profile", "layer_agreement", "head_atlas"}
     assert {path.name for path in folder.iterdir()} == {
-        f"{figure.__name__}.{suffix}" for figure in FIGURES for suffix in ("png", "pdf")
+        f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")
     }
 
 
 def test_report_is_complete_and_names_no_machine_path(killed_and_resumed):
     page = (killed_and_resumed[0] / "report.html").read_text()
-    for word in ("VisPruner", "Facility location", "prunescope study --fast", "data/mini_llava"):
+    for word in ("VisPruner", "Facility location", "prunescope study --fast", "data/mini_llava", "rests on 4 images"):
         assert word in page
     assert os.getcwd() not in page
+    assert len(page.encode()) <= 15e6
+
+
+def test_explorer_has_every_pruner_budget_and_layer(killed_and_resumed):
+    page = (killed_and_resumed[0] / "report.html").read_text()
+    data = json.loads(re.search(r'id="explorer-data">(.*?)</script>', page, re.DOTALL)[1])
+    settings = {(pruner.name, keep) for pruner in (*PRUNERS, *EXPLORED) for keep in (192, 128, 64, 32)}
+    assert len(data["images"]) == 2
+    for question in (question for image in data["images"] for question in image["questions"]):
+        choices = {(pruner, keep): (reply, stages) for pruner, keep, _, reply, stages in question["choices"]}
+        assert set(choices) == settings
+        assert all(reply is not None and isinstance(reply[1], bool) for reply, _ in choices.values())
+        assert {pruner for (pruner, _), (_, stages) in choices.items() if stages} == {p.name for p in EXPLORED}
+        assert len(question["attention"]) == 6
+    assert [(place["inside"], place["layer"]) for place in data["places"]] == [
+        *((False, layer) for layer in range(1, 6)),
+        *((True, layer) for layer in range(1, 7)),
+    ]
 
 
 def test_a_damaged_result_is_named_in_a_sentence(killed_and_resumed, tmp_path):

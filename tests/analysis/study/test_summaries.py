@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from analysis.figures import frames
+from analysis.report.content import DIFFERENCES
 from analysis.study.settings import DEFAULT, FAST, PRUNERS
-from analysis.study.summaries import cost_summary, kind_of, selection_summary
+from analysis.study.summaries import cost_summary, differences, kind_of, selection_summary
 from solvers import RULES, SOLVERS
 
 
@@ -61,6 +62,23 @@ def test_costs_are_shares_of_the_full_model():
     costs = cost_summary(accuracy).set_index("pruner")
     assert costs.loc["random", ["flops_ratio", "kv_ratio"]].tolist() == [0.25, 0.1]
     assert costs.loc["none", ["flops_ratio", "kv_ratio"]].tolist() == [1.0, 1.0]
+
+
+def test_differences_are_paired_means_over_tasks():
+    row = {"model": "m", "position_ids": "keep", "seed": 0, "n_text": 3}
+    scores = {"none": (1, 1, 1, 1), "random": (0, 0, 1, 0), "divprune": (1, 0, 1, 1)}
+    rows = pd.DataFrame(
+        [
+            row | {"pruner": pruner, "keep": 16 if pruner == "none" else 4, "image_id": number // 2}
+            | {"question_id": number, "task": ("text", "count")[number % 2], "correct": bool(score)}
+            for pruner, given in scores.items()
+            for number, score in enumerate(given)
+        ]
+    )  # fmt: skip
+    table = differences(rows)
+    DIFFERENCES.check(table)
+    found = table.set_index(["against", "pruner"])["difference"].to_dict()
+    assert found == pytest.approx({("none", "random"): -0.75, ("none", "divprune"): -0.25, ("random", "divprune"): 0.5})
 
 
 def test_the_study_compares_what_it_promises():
