@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup test lint study train bench bench-solvers test-lmms
+.PHONY: setup test lint docs study train bench bench-solvers test-lmms
 
 setup: $(BIN)/prunescope
 
@@ -20,6 +20,10 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/pip install -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -n docs out/docs
 
 study: setup
 	$(BIN)/prunescope study

@@ -116,7 +116,8 @@ def wide_model(layers: int, width: int) -> LlavaForConditionalGeneration:
         vocab_size=1000,
     )
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=999, image_seq_length=576)
-    return LlavaForConditionalGeneration(config).eval()
+    result: LlavaForConditionalGeneration = LlavaForConditionalGeneration(config).eval()
+    return result
 
 
 def passes(inputs: dict[str, torch.Tensor]) -> tuple[Pass, ...]:

@@ -83,7 +83,8 @@ def made_up(shapes: Shapes, seed: int) -> VisualTokens:
 
 @functools.cache
 def _projection(rows: int, columns: int) -> Float64Array:
-    return np.random.default_rng(0).standard_normal((rows, columns)) / np.sqrt(rows)
+    result: Float64Array = np.random.default_rng(0).standard_normal((rows, columns)) / np.sqrt(rows)
+    return result
 
 
 def asked_samples(images: int) -> list[Sample]:

@@ -39,7 +39,8 @@ def solving(solver: AbstractSolver, problem: Problem, objective: AbstractObjecti
 
     def call() -> list[int]:
         forget(problem, "coverage totals")
-        return solver.solve(problem, objective).selected.tolist()
+        result: list[int] = solver.solve(problem, objective).selected.tolist()
+        return result
 
     return call
 
@@ -50,7 +51,8 @@ def choosing(solver: AbstractSolver, problem: Problem, objective: AbstractObject
 
     def call() -> list[int]:
         forget(problem, "coverage totals")
-        return solver._solve(problem, objective, rng, None).selected.tolist()
+        result: list[int] = solver._solve(problem, objective, rng, None).selected.tolist()
+        return result
 
     return call
 

@@ -18,7 +18,8 @@ def last_gains(problem: Problem, objective: AbstractObjective[Any]) -> Float64Ar
     if type(objective) is FacilityLocation:
         cover = coverage(problem).astype(np.float64)
         if n == 1:
-            return cover[0].copy()
+            result: Float64Array = cover[0].copy()
+            return result
         best = np.argmax(cover, axis=1)
         lead = cover[np.arange(n), best] - np.partition(cover, n - 2, axis=1)[:, n - 2]
         return np.bincount(best, weights=lead, minlength=n).astype(np.float64)

@@ -125,5 +125,6 @@ def capped(weights: Float64Array, k: int) -> Float64Array:
             break
         scale = (k - full) / remaining[full]
         if scale * order[full] <= 1.0:
-            return np.minimum(weights * scale, 1.0)
+            result: Float64Array = np.minimum(weights * scale, 1.0)
+            return result
     return np.full(len(weights), k / len(weights))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Where shipped files lie, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def data_folder(name: str) -> Path:
+    """The part `name` of the data folder; in an installed wheel that lies beside the packages under a name of its own.
+
+    Where there is none, the path that the repository would have.
+    """
+    root = Path(__file__).resolve().parents[1]
+    folders = [root / data / name for data in ("data", "prunescope_data")]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 @contextmanager

@@ -176,7 +176,8 @@ class Problem:
         size of its rounding, which determinants do not forgive. Equal tokens have equal rows and columns to the last
         bit, so that no rounding decides between them.
         """
-        return self.cached("similarity", self._similarity)
+        result: Float64Array = self.cached("similarity", self._similarity)
+        return result
 
     def _similarity(self) -> Float64Array:
         if self.features is None:

@@ -97,7 +97,10 @@ class _CutProgramme:
         total = np.bincount(self._client, prices, minlength=len(self._theta))
         # A client at its largest worth has a price there instead: the level of that is the largest worth.
         rest = np.maximum(1.0 - total, 0.0) * self._worth.max(axis=1)
-        return (np.bincount(self._client, prices * self._level, minlength=len(total)) + rest) * self._unit
+        found: Float64Array | None = (
+            np.bincount(self._client, prices * self._level, minlength=len(total)) + rest
+        ) * self._unit
+        return found
 
     def tightest(self) -> tuple[Float64Array, IntArray, float]:
         """Tightest level at the last solution [client], the clients it cuts off there, and what its shares attain."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..files import replacing
+from ..files import data_folder, replacing
 from ..names import nearest
 from ..problem import Problem
 
@@ -27,7 +26,7 @@ def names() -> tuple[str, ...]:
     FileNotFoundError
         If the data folder is not there.
     """
-    folder = _folder()
+    folder = data_folder("instances")
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder of instances at {folder}")
     return tuple(sorted(path.stem for path in folder.iterdir() if path.suffix == SUFFIX and path.is_file()))
@@ -63,7 +62,7 @@ def load(name: str, budget: int = 64) -> Problem:
     Problem('mini_vqa_000', keep 32 of 576, features [576, 128], signals ['attention_map', 'cls', 'relevance'])
     """
     # Only listed names become paths, so that no name leads out of the folder.
-    return read_instance(_folder() / f"{nearest(name, names(), 'instance')}{SUFFIX}").with_budget(budget)
+    return read_instance(data_folder("instances") / f"{nearest(name, names(), 'instance')}{SUFFIX}").with_budget(budget)
 
 
 def write_instance(problem: Problem, path: str | os.PathLike[str], about: dict[str, str]) -> None:
@@ -127,12 +126,3 @@ def read_instance(path: str | os.PathLike[str]) -> Problem:
         raise FileNotFoundError(f"no instance file at {path}") from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise OSError(f"{path} is damaged or not an instance file: {error}") from error
-
-
-def _folder() -> Path:
-    """The folder of instances; in an installed wheel the data lies beside the packages under a name of its own."""
-    root = Path(__file__).resolve().parents[2]
-    return next(
-        (folder for data in ("data", "prunescope_data") if (folder := root / data / "instances").is_dir()),
-        root / "data" / "instances",
-    )

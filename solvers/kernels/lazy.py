@@ -37,7 +37,8 @@ def cosine(rows: FloatArray, scale: Float64Array, i: int, j: int) -> float:
             same += 1
         if same == dim:
             return 1.0
-    return min(max(product, -1.0), 1.0)
+    result: float = min(max(product, -1.0), 1.0)
+    return result
 
 
 @fused
