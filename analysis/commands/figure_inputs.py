@@ -6,6 +6,7 @@ READERS is the whole list. A reader raises `AbsentError` with the sentence that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -137,9 +138,11 @@ def _quartile_kept(results: Results) -> pd.DataFrame:
 
 
 def _measured(function: str, **options: Any) -> Callable[[Results], pd.DataFrame]:
-    """A table of `analysis.metrics` of the captured attention."""
+    """A table of `analysis.metrics` of the captured attention, as a study wrote it or computed from the dump."""
 
     def read(results: Results) -> pd.DataFrame:
+        with suppress(AbsentError):
+            return results.table(function)
         from .. import metrics
 
         frame: pd.DataFrame = getattr(metrics, function)(results.dump, **options)
@@ -149,9 +152,11 @@ def _measured(function: str, **options: Any) -> Callable[[Results], pd.DataFrame
 
 
 def _heads(results: Results) -> pd.DataFrame:
-    from ..metrics import head_features, measure
+    with suppress(AbsentError):
+        return results.table("cluster_heads")
+    from ..metrics import cluster_heads, measure
 
-    return head_features(measure(results.dump, heads=True))
+    return cluster_heads(measure(results.dump, heads=True))
 
 
 def _work(results: Results) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import xarray as xr
 
 from analysis import figures
 from analysis.figures import Figure, frames
-from analysis.metrics import BEHAVIOUR, cluster_heads, layer_agreement, mass_curves, measure, profile
 from analysis.report import ExplorerImage, ExplorerQuestion
 
 from .subject import Subject
@@ -30,14 +29,13 @@ def draw(
     keep = frames.chosen_budget(tables["accuracy"], None, "accuracy")
     kept = {name: tokens for (name, budget), tokens in shown.kept.items() if budget == keep}
     notes = {name: reply.text for (name, budget), reply in shown.replies.items() if budget == keep}
-    atlas = cluster_heads(measure(dump, BEHAVIOUR, heads=True))
     return {
         "dispersion": figures.dispersion(tables["attention"]),
         "shift": figures.shift(tables["quartiles"]),
-        "mass_curves": figures.mass_curves(mass_curves(dump), published=figures.published_mass_curves()),
-        "index_profile": figures.index_profile(profile(dump)),
-        "layer_agreement": figures.layer_agreement(layer_agreement(dump)),
-        "head_atlas": figures.head_atlas(atlas),
+        "mass_curves": figures.mass_curves(tables["mass_curves"], published=figures.published_mass_curves()),
+        "index_profile": figures.index_profile(tables["profile"]),
+        "layer_agreement": figures.layer_agreement(tables["layer_agreement"]),
+        "head_atlas": figures.head_atlas(tables["cluster_heads"]),
         "attention_maps": figures.attention_maps(
             first.image, attention_maps_of(dump, subject.grid), title=f"{asked.question} {asked.answer}"
         ),

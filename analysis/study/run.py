@@ -97,7 +97,7 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
     explorer = clock.run("explorer", lambda: _explorer(subject, accuracy), lambda shown: f"{len(shown)} images")
 
     raw = {"attention": measure(dump), "selection": selection, "accuracy": accuracy}
-    tables = clock.run("summaries", lambda: _summaries(raw, subject))
+    tables = clock.run("summaries", lambda: _summaries(raw, subject) | summaries.attention_tables(dump))
     for name, rows in raw.items():
         with replacing(folder / f"{name}.parquet") as unfinished:
             rows.assign(**_missing_provenance(rows)).to_parquet(unfinished, index=False)

@@ -4,6 +4,7 @@ from its own store."""
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,17 @@ import xarray as xr
 
 from analysis.capture import capture_dataset, default_reducers, named_reducers
 from analysis.evaluation import evaluate
+from analysis.models import Vlm
 from analysis.pruning import VisualTokens
 from analysis.pruning.pruners.features import relevance
 from solvers import Problem, compare
+from solvers.files import data_folder
 
 from .settings import OBJECTIVES
 from .subject import Subject, tokens_per_question
+
+MANY = 256
+"""Images from which the start of several processes is paid back."""
 
 
 def attention(subject: Subject) -> xr.Dataset:
@@ -65,15 +71,23 @@ def problem_of(tokens: VisualTokens, budget: int, id: str) -> Problem:
 
 def accuracy(subject: Subject) -> pd.DataFrame:
     """A row per question under every pruner and budget."""
-    return evaluate(
-        subject.vlm,
+    images = min(subject.settings.images, len(subject.task))
+    rows = evaluate(
+        _loadable(subject.vlm),
         subject.task,
         subject.pruners,
         subject.keeps,
         store=subject.work / "accuracy",
         position_ids="keep",  # the same for all, so that the table compares which tokens are kept and nothing else
-        images=min(subject.settings.images, len(subject.task)),
+        images=images,
+        n_jobs=os.cpu_count() if images >= MANY else 1,
     )
+    return rows.assign(model=subject.vlm.id)
+
+
+def _loadable(vlm: Vlm) -> Vlm:
+    """Under an id by which other processes find it: the embedded model goes by its name in the repository."""
+    return replace(vlm, id=str(data_folder("mini_llava"))) if vlm.id == "data/mini_llava" else vlm
 
 
 def explored_attention(subject: Subject) -> xr.Dataset:

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from analysis.evaluation.comparison import paired_comparison
 from analysis.figures import frames
-from analysis.metrics import bootstrap_interval
+from analysis.metrics import (
+    BEHAVIOUR,
+    bootstrap_interval,
+    cluster_heads,
+    layer_agreement,
+    mass_curves,
+    measure,
+    profile,
+    score_histogram,
+    selection_frequency,
+)
 from analysis.pruning.pruners import Random
 from solvers import RULES, Status
 
 EXACT = {"Exact", "BruteForce"}
 BASELINES = {"Random", "UniformGrid", "TopK", "KDpp"}
+FREQUENT = 64
+"""Tokens that count as most attended in the table of frequencies."""
+
+
+def attention_tables(dump: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """What figures draw of a dump beside its metrics, each table by the name of the function that makes it."""
+    return {
+        "mass_curves": mass_curves(dump),
+        "profile": profile(dump),
+        "score_histogram": score_histogram(dump),
+        "selection_frequency": selection_frequency(dump, FREQUENT),
+        "layer_agreement": layer_agreement(dump),
+        "cluster_heads": cluster_heads(measure(dump, BEHAVIOUR, heads=True)),
+    }
 
 
 def selection_summary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ Runs the study at full size and the checks of `prunescope gate` (a run that was 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +31,10 @@ from .slices import slice_accuracy, slice_table
 DATA = Path(__file__).parents[1]
 FULL = replace(DEFAULT, captured=200, problems=20, images=1080)
 PICTURES = ("accuracy_vs_budget", "certified_gap")
-MEASURED = ("accuracy", "attention", "quartiles", "selection", "reliability", "needed", "fastv", "slices")
+MEASURED = (
+    *("accuracy", "attention", "quartiles", "selection", "reliability", "needed", "fastv", "slices", "mass_curves"),
+    *("profile", "score_histogram", "selection_frequency", "layer_agreement", "cluster_heads"),
+)
 
 CARD = """# mini_llava
 
@@ -146,12 +150,13 @@ def main(
     run_study(None, work, FULL)
     vlm, task, rows = load(str(EMBEDDED)), MiniVqa(), pd.read_parquet(work / "accuracy.parquet")
     stamp = {"config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()}
-    measured = measure(vlm, task, rows, store=work / "gate")
+    measured = measure(vlm, task, rows, store=work / "gate", n_jobs=os.cpu_count())
     slices = slice_accuracy(rows, task.knobs)
     tables = {name: getattr(measured, name) for name in ("reliability", "needed", "fastv")} | {"slices": slices}
     for name, table in tables.items():
         table.to_csv(work / "tables" / f"{name}.csv", index=False)
     keep_tables(work / "tables", DATA / "measured", stamp)
+    shutil.copy(work / "selection.parquet", DATA / "measured")
     for name in PICTURES:
         shutil.copy(work / "figures" / f"{name}.png", DATA / "measured")
     accuracy, priors = pd.read_csv(work / "tables" / "accuracy.csv"), measured.priors
