@@ -1,13 +1,17 @@
 """Every pruner of the registry on the embedded model: `python -m data.make.peers`.
 
-One table with all of them, before the language model, in the encoder and inside it, at equal budgets: the number of
-tokens in the last layer, and beside it the mean over layers, by which methods inside the language model compare. A run
-that was stopped goes on where it was.
+Those whose answers can be packed are asked all questions of the test split at five budgets, the others, which change
+the vision encoder or work inside the language model, those of the first images at one budget. At equal budgets the
+number of tokens in the last layer is the same; beside it stands the mean over layers, by which methods inside the
+language model compare. How long the first part took goes into a table of its own, if it ran in one piece. A run that
+was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,33 +21,74 @@ import typer
 from analysis import accuracy_table, evaluate, load
 from analysis.evaluation import MiniVqa
 from analysis.models import Vlm
-from analysis.pruning import PRUNERS
+from analysis.pruning import PRUNERS, AbstractPruner
 from analysis.study.run import EMBEDDED
 from solvers.provenance import provenance
 
-TARGET = Path(__file__).parents[1] / "measured" / "peers.csv"
-IMAGES, KEEPS = 60, (64,)
+MEASURED = Path(__file__).parents[1] / "measured"
+TARGET, TIME = MEASURED / "peers.csv", MEASURED / "peers_time.csv"
+KEEPS = (192, 128, 64, 32, 16)
+OTHERS_IMAGES, OTHERS_KEEPS = 60, (64,)
+SLOW = frozenset({"mmtok", "eadp", "trim"})
+"""Packed, but the choice itself takes longer than the answers: timed apart from the table that must be quick."""
 
 
-def peers(vlm: Vlm, task: MiniVqa, images: int, keeps: tuple[int, ...], store: Path | None = None) -> pd.DataFrame:
+def packed(entry: AbstractPruner) -> bool:
+    """Whether `evaluate` can put several questions into one pass of the language model."""
+    return not (entry.inside or entry.in_encoder)
+
+
+def peers(
+    vlm: Vlm,
+    task: MiniVqa,
+    pruners: Sequence[AbstractPruner],
+    keeps: Sequence[int],
+    *,
+    images: int | None = None,
+    store: Path | None = None,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
     """A row per pruner, budget and task, and one with task "mean": accuracy with its interval and mean tokens by layer.
 
     Position ids are kept for all, so that the table compares which tokens stay and nothing else.
     """
-    rows = evaluate(vlm, task, PRUNERS, keeps, store=store, position_ids="keep", images=images)
+    rows = evaluate(vlm, task, pruners, keeps, store=store, position_ids="keep", images=images, n_jobs=n_jobs)
     visual = rows.groupby(["pruner", "keep"])["visual_tokens"].mean().rename("visual_tokens")
     table = accuracy_table(rows).merge(visual.reset_index(), on=["pruner", "keep"])
     stamp = {"config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()}
-    return table.assign(**stamp)
+    return table.assign(model="data/mini_llava", **stamp)
 
 
-def main(work: Annotated[Path, typer.Option(help="unfinished work")] = Path("runs/peers")) -> None:
-    """Write `data/measured/peers.csv`."""
-    vlm = replace(load(str(EMBEDDED)), id="data/mini_llava")  # as in the repository, wherever that lies
-    table = peers(vlm, MiniVqa(), IMAGES, KEEPS, work)
+def main(
+    n_jobs: Annotated[int, typer.Option(help="processes")] = 2,
+    work: Annotated[Path, typer.Option(help="unfinished work")] = Path("runs/peers"),
+) -> None:
+    """Write `data/measured/peers.csv` and `peers_time.csv`."""
+    vlm, task = load(str(EMBEDDED)), MiniVqa()
+    quick = [entry for entry in PRUNERS if packed(entry) and entry.name not in SLOW]
+    slow = [entry for entry in PRUNERS if packed(entry) and entry.name in SLOW]
+    others = [entry for entry in PRUNERS if not packed(entry)]
+    fresh, begun = not work.exists(), time.perf_counter()
+    tables = [peers(vlm, task, quick, KEEPS, store=work, n_jobs=n_jobs)]
+    if fresh:
+        took(tables[0], quick, task, n_jobs, time.perf_counter() - begun).to_csv(TIME, index=False, float_format="%.4g")
+    tables.append(peers(vlm, task, slow, KEEPS, store=work, n_jobs=n_jobs))
+    tables.append(peers(vlm, task, others, OTHERS_KEEPS, images=OTHERS_IMAGES, store=work, n_jobs=n_jobs))
+    # the full model of the whole split stands for that of every part
+    table = pd.concat([tables[0], *(part[part["pruner"] != "none"] for part in tables[1:])], ignore_index=True)
     table.to_csv(TARGET, index=False, float_format="%.6g")
-    mean = table[table["task"] == "mean"].sort_values("estimate", ascending=False)
-    typer.echo(mean[["pruner", "keep", "visual_tokens", "estimate", "low", "high"]].to_string(index=False))
+    mean = table[table["task"] == "mean"].sort_values(["keep", "estimate"], ascending=False)
+    typer.echo(mean[["pruner", "keep", "visual_tokens", "images", "estimate", "low", "high"]].to_string(index=False))
+
+
+def took(
+    table: pd.DataFrame, pruners: Sequence[AbstractPruner], task: MiniVqa, n_jobs: int, seconds: float
+) -> pd.DataFrame:
+    """One row: how much was asked, and how long that took, the start of the processes included."""
+    questions = int(table.loc[table["task"] == "mean", "questions"].max())
+    row = {"pruners": len(pruners), "budgets": len(KEEPS), "images": len(task), "questions": questions}
+    row |= {"answers": questions * (1 + len(pruners) * len(KEEPS)), "processes": n_jobs, "cores": os.cpu_count() or 0}
+    return pd.DataFrame([row | {"minutes": seconds / 60} | provenance()])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from analysis.evaluation.store import ResultStore
 from analysis.models import Vlm, load
 from solvers.provenance import provenance
 
+ROOT = Path(__file__).parents[3]
 QUIET: dict[str, Any] = {"max_new_tokens": 3, "progress": False}
 PRUNERS = ["vispruner", "cdpruner", "random", "oracle", "fastv"]
 IMAGES = 36
@@ -88,24 +89,16 @@ def test_a_failure_of_a_worker_is_raised_here(saved_vlm: Vlm, toy_file: MiniVqa,
 def test_what_finished_before_an_interruption_stays(
     saved_vlm: Vlm, toy_file: MiniVqa, expected: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """Ctrl-C in the main process while others are at work."""
-    over = threading.Event()
-
-    def interrupt() -> None:
-        while not over.wait(0.01):
-            if len(list(tmp_path.rglob("[!.]*.parquet"))) >= 3:
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-
-    watcher = threading.Thread(target=interrupt)
-    watcher.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            evaluate(saved_vlm, toy_file, PRUNERS, (9, 4), n_jobs=2, store=tmp_path, **QUIET)
-    finally:
-        over.set()
-        watcher.join()
-    assert len(list(tmp_path.rglob("[!.]*.parquet"))) >= 3
+    """Ctrl-C in a main process while others are at work; a child, so that it cannot hit the tests themselves."""
+    run = subprocess.run(
+        [sys.executable, Path(__file__).with_name("interrupted_evaluation.py"), saved_vlm.id, toy_file.file, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 130, run.stderr
+    done = len(list(tmp_path.rglob("[!.]*.parquet")))
+    assert 3 <= done < 3 * (1 + 2 * len(PRUNERS))
     same(evaluate(saved_vlm, toy_file, PRUNERS, (9, 4), n_jobs=1, store=tmp_path, **QUIET), expected)
 
 
