@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,17 +74,21 @@ class AttentionCall:
 
     def image(self, number: int) -> AttentionCall:
         """The call of one image of the batch."""
-        mask, one = self.mask, slice(number, number + 1)
+        return self.images(number, number + 1)
+
+    def images(self, start: int, stop: int) -> AttentionCall:
+        """The call of the images from `start` to before `stop`."""
+        mask, some = self.mask, slice(start, stop)
         if mask is not None and len(mask) > 1:
-            mask = mask[one]
-        return replace(self, query=self.query[one], key=self.key[one], mask=mask)
+            mask = mask[some]
+        return replace(self, query=self.query[some], key=self.key[some], mask=mask)
 
     def rows(self, at: Tensor) -> Tensor:
         """Softmax weights of the queries `at` over all keys, float32 [image, head, row, key]; as `scores`."""
         return self.scores(at).softmax(-1)
 
-    def scores(self, at: Tensor) -> Tensor:
-        """What the softmax of the queries `at` is taken of, float32 [image, head, row, key], a fresh tensor.
+    def scores(self, at: Tensor, space: Tensor | None = None) -> Tensor:
+        """What the softmax of the queries `at` is taken of, float32 [image, head, row, key].
 
         Keys that a query does not see have the lowest float32, which is finite: a product with their weight is 0.
 
@@ -91,6 +96,8 @@ class AttentionCall:
         ----------
         at
             Query positions, int64 [image or 1, row].
+        space
+            Where to write them, float32 [number], with as many numbers at least; None for a fresh tensor.
 
         Raises
         ------
@@ -99,28 +106,73 @@ class AttentionCall:
             mask that is no tensor; or if the call packs several sequences into one.
         """
         self.refuse_altered()
-        images, heads, queries, width = self.query.shape
-        keys = self.key.shape[2]
-        at = at.to(self.query.device).expand(images, -1)
-        index = at[:, None, :, None]
-        picked = self.query.gather(2, index.expand(-1, heads, -1, width)).float()
-        grouped = picked.reshape(images, self.key.shape[1], -1, width)  # heads of one key head lie side by side
-        scores = (grouped @ self.key.float().transpose(-1, -2)).reshape(images, heads, -1, keys).mul_(self.scaling)
+        (images, heads, _, width), (_, key_heads, keys, _) = self.query.shape, self.key.shape
+        at = at.to(self.query.device)
+        picked = _picked(self.query, at).float().mul_(self.scaling)
+        grouped = picked.reshape(images * key_heads, -1, width)  # heads of one key head lie side by side
+        product = None if space is None else room(space, (*grouped.shape[:2], keys))
+        scores = torch.bmm(grouped, self.key.float().flatten(0, 1).mT, out=product).view(images, heads, -1, keys)
         if self.softcap is not None:
             scores.div_(self.softcap).tanh_().mul_(self.softcap)
-        lowest = torch.finfo(scores.dtype).min
+        bias = self._bias(at)
+        return scores if bias is None else scores.add_(bias)
+
+    def _bias(self, at: Tensor) -> Tensor | None:
+        """What the mask adds to the scores of the queries `at`, float32 [image or 1, head or 1, row, key].
+
+        A score and the lowest number make the lowest number again; adding it is far cheaper than filling with it.
+        """
+        queries, keys, lowest = self.query.shape[2], self.key.shape[2], torch.finfo(torch.float32).min
+        if self.mask is not None and self.mask.ndim == 4:
+            shown = self._mask_rows(at, 0)
+            if shown.dtype != torch.bool:
+                return shown.float().clamp(min=lowest)
+        elif self.causal and queries > 1:
+            shown = torch.arange(keys, device=at.device) <= at[:, None, :, None]
+            if self.mask is not None:
+                shown = shown & self.mask[:, None, None, :keys].bool()
+        elif self.mask is not None:
+            shown = self.mask[:, None, None, :keys].bool()
+        else:
+            return None
+        return (~shown).float().mul_(lowest)
+
+    def _mask_rows(self, at: Tensor, start: int) -> Tensor:
+        """Rows of a mask of four axes, from the key `start` on."""
+        assert self.mask is not None
+        return _picked(self.mask[..., start : self.key.shape[2]].expand(-1, -1, self.query.shape[2], -1), at)
+
+    def in_bits(self) -> AttentionCall:
+        """The same call in float32 with scores to the base 2: the weights of `scores` are powers of two.
+
+        On processors they take a quarter of the time of powers of e.
+        """
+        bits = math.log2(math.e)
         mask = self.mask
-        if mask is not None and mask.ndim == 4:
-            shown = mask[..., :keys].expand(images, -1, queries, -1)
-            shown = shown.gather(2, index.expand(-1, shown.shape[1], -1, keys))
-            if shown.dtype == torch.bool:
-                return scores.masked_fill_(~shown, lowest)
-            return scores.add_(shown.float()).clamp_(min=lowest)
-        if mask is not None:
-            scores.masked_fill_(~mask[:, None, None, :keys].bool(), lowest)
-        if self.causal and queries > 1:
-            scores.masked_fill_(torch.arange(keys, device=at.device) > index, lowest)
-        return scores
+        if mask is not None and mask.is_floating_point() and mask.ndim == 4:
+            mask = mask.float() * bits
+        return replace(
+            self,
+            query=self.query.float(),
+            key=self.key.float().contiguous(),
+            mask=mask,
+            scaling=self.scaling * bits,
+            softcap=None if self.softcap is None else self.softcap * bits,
+        )
+
+    def seen_by(self, at: Tensor) -> AttentionCall:
+        """The call without the keys behind all of the queries `at`, if it is causal and its mask hides them.
+
+        To know that waits for the device.
+        """
+        end = int(at.max()) + 1
+        if not self.causal or self.query.shape[2] == 1 or end >= self.key.shape[2]:
+            return self
+        if self.mask is not None and self.mask.ndim == 4:
+            later = self._mask_rows(at.to(self.mask.device), end)
+            if (later if later.dtype == torch.bool else later > torch.finfo(torch.float32).min).any():
+                return self  # such as one that lets the tokens of an image see each other
+        return replace(self, key=self.key[:, :, :end])
 
     def refuse_altered(self) -> None:
         """ValueError if the weights depend on more than queries, keys, scale and mask."""
@@ -131,6 +183,19 @@ class AttentionCall:
         """Head mean of `rows`, float32 [image, row, key]; None asks for every query, computed in chunks."""
         asked = torch.arange(self.query.shape[2]) if at is None else at
         return torch.cat([self.rows(part[None]).mean(1) for part in asked.split(CHUNK)], 1)
+
+
+def room(space: Tensor, shape: Sequence[int]) -> Tensor:
+    """The first numbers of `space` in a shape."""
+    return space[: math.prod(shape)].view(shape)
+
+
+def _picked(values: Tensor, at: Tensor) -> Tensor:
+    """The rows `at` [image or 1, row] of values [image or 1, head, query, x], a fresh tensor."""
+    if len(at) == 1:
+        return values.index_select(2, at[0])
+    index = at[:, None, :, None].expand(-1, values.shape[1], -1, values.shape[3])
+    return values.expand(len(at), -1, -1, -1).gather(2, index)
 
 
 Listener = Callable[[nn.Module, AttentionCall], None]
@@ -217,7 +282,7 @@ def _get_interface(implementation: str, default: Callable[..., Any]) -> Callable
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *args: Any, **options: Any
     ) -> Any:
         output = function(module, query, key, value, attention_mask, *args, **options)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
             for listener in tuple(_listeners):
                 listener(module, _call(module, query, key, attention_mask, options))
         return output

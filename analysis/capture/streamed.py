@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,35 +11,63 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from .attention_call import AttentionCall
+from .attention_call import AttentionCall, room
 from .reducers import AbstractReducer, Place, Tower, visual_columns
 
-CHUNK = 64  # query rows of all heads held at a time: on processors the cache counts
+CHUNK = 64  # query rows per head held at a time
+CACHED = 2**20  # scores that images share at a time on a processor, where the cache counts
 
 
 @dataclass(eq=False)
 class Rows:
-    """Rows of some visual queries.
+    """Rows of some visual queries. The rows after them may be written over `scores` and `powers`.
 
     Parameters
     ----------
     scores
-        [image, head, row, key]; the softmax of them are the weights. Each row is shifted so that its largest is 0.
+        To the base 2 [image, head, row, key]: the weights are proportional to the powers of two. Each row is shifted so
+        that its largest is 0. Keys that no row sees may be left out at the end.
+    space
+        Two times as many numbers to compute in, float32 [2, number]: on processors a fresh tensor of this size takes as
+        long as what is computed in it.
     start
         Number of visual queries before these.
+    keys
+        Number of all keys.
     place
         Where the visual tokens stand.
     """
 
     scores: Tensor
+    space: Tensor
     start: int
+    keys: int
     place: Place
+
+    @cached_property
+    def powers(self) -> Tensor:
+        """Weights before each row is made to sum to one, as `scores`."""
+        return torch.exp2(self.scores, out=room(self.space[0], self.scores.shape))
+
+    @cached_property
+    def totals(self) -> Tensor:
+        """Sums of the rows of `powers`, at least 1 [image, head, row]."""
+        return self.powers.sum(-1)
+
+    @cached_property
+    def mean_scores(self) -> Tensor:
+        """Means of the rows of `scores` under their weights, at most 0 [image, head, row]."""
+        products = torch.mul(self.powers, self.scores, out=room(self.space[1], self.scores.shape))
+        return products.sum(-1).div_(self.totals)
 
     @cached_property
     def weights(self) -> Tensor:
         """Softmax weights over all keys [image, head, row, key]."""
-        return self.scores.softmax(-1)
+        weights = self.powers / self.totals[..., None]
+        unseen = self.keys - weights.shape[-1]
+        return pad(weights, (0, unseen)) if unseen else weights
 
 
 @dataclass(frozen=True)
@@ -75,12 +104,19 @@ class AbstractStreamed(AbstractReducer):
 @dataclass(frozen=True)
 class _ColumnSum(AbstractStreamed):
     def add(self, state: Tensor | None, rows: Rows) -> Tensor:
-        part = rows.weights.sum(2)
-        return part if state is None else state.add_(part)
+        images, heads, _, seen = rows.powers.shape
+        apart = heads if self.heads else 1
+        factors = rows.totals.reciprocal().div_(heads / apart).reshape(images, apart, 1, -1)
+        # A product with one row sums and divides in one go, heads and rows alike.
+        part = (factors @ rows.powers.reshape(images, apart, -1, seen))[:, :, 0]
+        if state is None:
+            state = part.new_zeros(images, apart, rows.keys)
+        state[..., :seen] += part
+        return state
 
     def _columns(self, state: Tensor, place: Place) -> Tensor:
         columns = visual_columns(state, place)
-        return columns if self.heads else columns.mean(1)
+        return columns if self.heads else columns[:, 0]
 
 
 @dataclass(frozen=True)
@@ -164,9 +200,8 @@ class Entropy(_OfEither):
         return f"{self.of} entropy"
 
     def add(self, state: Tensor | None, rows: Rows) -> Tensor:
-        # The largest score is 0, so its weight is one over the sum of the exponentials: no second pass for that.
-        entropy = -rows.weights.amax(-1).log() - (rows.weights * rows.scores).sum(-1)
-        entropy = entropy.clamp_(min=0) if self.heads else entropy.clamp_(min=0).mean(1)
+        bits = rows.totals.log2() - rows.mean_scores  # neither term adds a negative number
+        entropy = (bits if self.heads else bits.mean(1)) * math.log(2)
         return entropy if state is None else torch.cat([state, entropy], -1)
 
     def result(self, state: Tensor, place: Place) -> Tensor:
@@ -206,12 +241,34 @@ class FullMap(_OfEither):
 
 
 def stream(reducers: Sequence[AbstractStreamed], call: AttentionCall, place: Place) -> list[Tensor]:
-    """Results of reducers of one tower, from one pass over the rows of its visual queries."""
+    """Results of reducers of one tower, from one pass over the rows of its visual queries.
+
+    A processor takes as many images at a time as its cache holds, a device all of them.
+    """
+    images, heads, _, _ = call.query.shape
+    chunk = min(place.visual.shape[1], *(reducer.chunk for reducer in reducers))
+    block = heads * chunk * call.key.shape[2]
+    together = min(max(CACHED // block, 1), images) if call.query.device.type == "cpu" else images
+    space = call.query.new_empty(3, together * block, dtype=torch.float32)
+    parts = []
+    for start in range(0, images, together):
+        own = slice(start, start + together) if len(place.visual) > 1 else slice(None)
+        some = Place(visual=place.visual[own], asking=place.asking[own])
+        parts.append(_stream(reducers, call.images(start, start + together), some, chunk, space))
+    return [torch.cat(results) for results in zip(*parts, strict=True)]
+
+
+def _stream(
+    reducers: Sequence[AbstractStreamed], call: AttentionCall, place: Place, chunk: int, space: Tensor
+) -> list[Tensor]:
+    call, keys = call.in_bits(), call.key.shape[2]
+    # A device would have to be waited for until it is known which keys are seen: all of them cost less.
+    narrowed = call.query.device.type == "cpu"
     states: list[Tensor | None] = [None] * len(reducers)
     start = 0
-    for at in place.visual.split(min(reducer.chunk for reducer in reducers), dim=1):
-        scores = call.scores(at)
-        rows = Rows(scores.sub_(scores.amax(-1, keepdim=True)), start, place)
+    for at in place.visual.split(chunk, dim=1):
+        scores = (call.seen_by(at) if narrowed else call).scores(at, space[0])
+        rows = Rows(scores.sub_(scores.amax(-1, keepdim=True)), space[1:], start, keys, place)
         states = [reducer.add(state, rows) for reducer, state in zip(reducers, states, strict=True)]
         start += at.shape[1]
     return [reducer.result(_seen(state), place) for reducer, state in zip(reducers, states, strict=True)]

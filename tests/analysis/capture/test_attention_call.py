@@ -86,6 +86,35 @@ def test_half_precision_is_computed_in_float32() -> None:
     torch.testing.assert_close(rows, expected)
 
 
+@pytest.mark.parametrize("name", cases())
+def test_keys_that_nobody_sees_have_the_lowest_score(name: str) -> None:
+    mask, causal, visible = cases()[name]
+    torch.manual_seed(0)
+    query, key = torch.randn(IMAGES, HEADS, LENGTH, WIDTH), torch.randn(IMAGES, KEY_HEADS, LENGTH, WIDTH)
+    call = AttentionCall(query, key, mask, scaling=0.7, causal=causal)
+    at = torch.arange(LENGTH)[None]
+    hidden = ~visible[:, None].expand(-1, HEADS, -1, -1)
+    lowest = torch.finfo(torch.float32).min
+    for scores, factor in ((call.scores(at), 1.0), (call.in_bits().scores(at), math.log2(math.e))):
+        assert torch.equal(scores == lowest, hidden)
+        product = factor * 0.7 * (query @ key.repeat_interleave(HEADS // KEY_HEADS, 1).transpose(-1, -2))
+        torch.testing.assert_close(scores[~hidden], product[~hidden], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", cases())
+def test_keys_behind_all_queries_are_left_out_only_if_none_sees_them(name: str) -> None:
+    mask, causal, visible = cases()[name]
+    torch.manual_seed(0)
+    query, key = torch.randn(IMAGES, HEADS, LENGTH, WIDTH), torch.randn(IMAGES, KEY_HEADS, LENGTH, WIDTH)
+    call = AttentionCall(query, key, mask, scaling=0.7, causal=causal)
+    at = torch.tensor([[1, 3], [2, 0]])
+    narrow = call.seen_by(at)
+    ahead = bool(visible[:, :4, 4:].any())
+    assert narrow.key.shape[2] == (LENGTH if ahead else 4)
+    torch.testing.assert_close(narrow.rows(at), call.rows(at)[..., : narrow.key.shape[2]])
+    assert call.seen_by(torch.tensor([[0, 6]])) is call
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -106,6 +135,18 @@ def test_what_cannot_be_followed_is_refused(options: dict, named: str) -> None:
         attend(nn.Identity(), query, query, query, None, **options)
     with pytest.raises(ValueError, match=f"attention weights under {named} cannot be recomputed"):
         heard[0].rows(torch.tensor([[0]]))
+
+
+def test_autocast_ends_where_listening_begins() -> None:
+    torch.manual_seed(0)
+    query, last = torch.randn(1, 2, 5, 16), torch.tensor([[4]])
+    heard: list[torch.Tensor] = []
+    with torch.autocast("cpu", torch.bfloat16), listening(lambda _, call: heard.append(call.rows(last))):
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface("eager", lambda _, *qkv, **__: (qkv[0] @ qkv[1].mT, None))
+        output, _ = attend(nn.Identity(), query, query, query, None)
+    assert output.dtype == torch.bfloat16  # the model's own products are still cast
+    assert heard[0].dtype == torch.float32
+    torch.testing.assert_close(heard[0], (query[:, :, 4:] @ query.transpose(-1, -2) / 4).softmax(-1))
 
 
 def test_the_defaults_of_a_call() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -20,9 +20,12 @@ from analysis.capture import (
     TopK,
     default_reducers,
     record,
+    streamed,
     vision_reducer,
 )
 from analysis.capture.attention_call import AttentionCall
+from analysis.capture.reducers import Place
+from analysis.capture.streamed import stream
 from analysis.models import Vlm
 
 QUESTIONS = ["what color is the circle ?", "is there a red square ?", "how many star is there on the green sign ?"]
@@ -163,9 +166,9 @@ def test_reducers_of_one_tower_share_one_pass(tiny_vlm: Vlm, tiny_image, monkeyp
     asked: list[int] = []
     stock = AttentionCall.scores
 
-    def counted(call: AttentionCall, at: Tensor) -> Tensor:
+    def counted(call: AttentionCall, at: Tensor, *space: Tensor) -> Tensor:
         asked.append(at.shape[1])
-        return stock(call, at)
+        return stock(call, at, *space)
 
     monkeypatch.setattr(AttentionCall, "scores", counted)
     inputs = tiny_vlm.prepare(tiny_image(0), QUESTIONS[0])
@@ -205,9 +208,6 @@ def test_additive_masks_of_minus_infinity() -> None:
     torch.manual_seed(0)
     query = torch.randn(1, 2, 6, 4)
     blocked = torch.zeros(1, 1, 6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), -torch.inf)
-    from analysis.capture.reducers import Place
-    from analysis.capture.streamed import stream
-
     place = Place(visual=torch.arange(1, 6)[None], asking=torch.tensor([[5]]))
     additive = AttentionCall(query, query, blocked, scaling=0.5, causal=True)
     plain = AttentionCall(query, query, None, scaling=0.5, causal=True)
@@ -224,11 +224,62 @@ def test_large_scores_keep_the_entropy_exact() -> None:
     call = AttentionCall(query, key, None, scaling=1.0, causal=False)
     scores = query.double() @ key.double().transpose(-1, -2)
     assert scores.abs().max() > 5000
-    from analysis.capture.reducers import Place
-
     place = Place(visual=torch.arange(9)[None], asking=torch.tensor([[0]]))
     expected = torch.special.entr(call.rows(place.visual).double()).sum(-1)
     torch.testing.assert_close(Entropy(heads=True).reduce(call, place).double(), expected, rtol=0, atol=1e-5)
+
+
+def masked_calls() -> dict[str, AttentionCall]:
+    """Calls of three images, four heads on two key heads, and twelve keys, one for each way to be masked."""
+    torch.manual_seed(0)
+    query, key = 2 * torch.randn(3, 4, 12, 8), torch.randn(3, 2, 12, 8)
+    call = AttentionCall(query, key, None, scaling=0.5, causal=True)
+    lower = torch.ones(12, 12, dtype=torch.bool).tril().repeat(3, 1, 1, 1)
+    lower[1, :, 2:, :2] = False
+    prefix = lower.clone()
+    prefix[2, :, 2:9, 2:9] = True  # an image whose tokens see each other, in one prompt of the batch
+    slope = torch.linspace(-3, 0, 12).expand(12, 12).masked_fill(~lower, torch.finfo(torch.float32).min)
+    padding = torch.ones(3, 12, dtype=torch.long)
+    padding[0, :2] = 0
+    return {
+        "none": replace(call, causal=False),
+        "causal": call,
+        "padding": replace(call, mask=padding, causal=False),
+        "padding and causal": replace(call, mask=padding),
+        "boolean": replace(call, mask=lower),
+        "one for all images": replace(call, mask=lower[:1]),
+        "image tokens see each other": replace(call, mask=prefix),
+        "the same, additive": replace(call, mask=(~prefix).float() * torch.finfo(torch.float32).min),
+        "additive, with a slope": replace(call, mask=slope),
+        "additive, in half precision": replace(call, mask=(~lower).half() * torch.finfo(torch.float16).min),
+        "soft cap": replace(call, softcap=1.5, mask=lower),
+        "half precision": replace(call, query=query.bfloat16(), key=key.bfloat16()),
+    }
+
+
+@pytest.mark.parametrize("cached", [1, 500, streamed.CACHED])  # one image at a time, two, all
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("name", masked_calls())
+@torch.no_grad()
+def test_streamed_reducers_see_the_rows_of_the_call(
+    name: str, own: bool, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed, "CACHED", cached)
+    call = masked_calls()[name]
+    visual = torch.arange(2, 9)[None]
+    if own:
+        visual = visual + torch.tensor([[0], [1], [0]])
+    place = Place(visual=visual, asking=torch.tensor([[11]]))
+    kinds = (MeanReceived, ImageRows, lambda **options: Entropy(of="text", **options), FullMap)
+    by_head = stream([kind(heads=True, chunk=5) for kind in kinds], call, place)
+    means = stream([kind(heads=False, chunk=5) for kind in kinds], call, place)
+    rows = call.rows(visual).double()
+    among = rows.gather(3, visual[:, None, None].expand(3, 4, 7, 7))
+    columns = among.sum(2)
+    expected = [columns / 7, columns / torch.arange(7, 0, -1), torch.special.entr(rows).sum(-1), among]
+    for found, mean, exact in zip(by_head, means, expected, strict=True):
+        torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-6)
+        torch.testing.assert_close(mean.double(), exact.mean(1), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
