@@ -1,10 +1,10 @@
 """Every pruner of the registry on the embedded model: `python -m data.make.peers`.
 
-Those whose answers can be packed are asked all questions of the test split at five budgets, the others, which change
-the vision encoder or work inside the language model, those of the first images at one budget. At equal budgets the
-number of tokens in the last layer is the same; beside it stands the mean over layers, by which methods inside the
-language model compare. How long the first part took goes into a table of its own, if it ran in one piece. A run that
-was stopped goes on where it was.
+Those that answer quickly are asked all questions of the test split at five budgets, the others, which change the
+vision encoder, work inside the language model or choose slowly, those of the first images at one budget. At equal
+budgets the number of tokens in the last layer is the same; beside it stands the mean over layers, by which methods
+inside the language model compare. How long the first part took goes into a table of its own, if it ran in one piece.
+A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ TARGET, TIME = MEASURED / "peers.csv", MEASURED / "peers_time.csv"
 KEEPS = (192, 128, 64, 32, 16)
 OTHERS_IMAGES, OTHERS_KEEPS = 60, (64,)
 SLOW = frozenset({"mmtok", "eadp", "trim"})
-"""Packed, but the choice itself takes longer than the answers: timed apart from the table that must be quick."""
+"""Their choices depend on the question and take as long as the answers."""
 
 
-def packed(entry: AbstractPruner) -> bool:
-    """Whether `evaluate` can put several questions into one pass of the language model."""
-    return not (entry.inside or entry.in_encoder)
+def quick(entry: AbstractPruner) -> bool:
+    """Whether all questions can be asked in minutes: several in one pass of the language model, chosen for fast."""
+    return not (entry.inside or entry.in_encoder or entry.name in SLOW)
 
 
 def peers(
@@ -65,17 +65,15 @@ def main(
 ) -> None:
     """Write `data/measured/peers.csv` and `peers_time.csv`."""
     vlm, task = load(str(EMBEDDED)), MiniVqa()
-    quick = [entry for entry in PRUNERS if packed(entry) and entry.name not in SLOW]
-    slow = [entry for entry in PRUNERS if packed(entry) and entry.name in SLOW]
-    others = [entry for entry in PRUNERS if not packed(entry)]
+    first = [entry for entry in PRUNERS if quick(entry)]
+    others = [entry for entry in PRUNERS if not quick(entry)]
     fresh, begun = not work.exists(), time.perf_counter()
-    tables = [peers(vlm, task, quick, KEEPS, store=work, n_jobs=n_jobs)]
+    whole = peers(vlm, task, first, KEEPS, store=work, n_jobs=n_jobs)
     if fresh:
-        took(tables[0], quick, task, n_jobs, time.perf_counter() - begun).to_csv(TIME, index=False, float_format="%.4g")
-    tables.append(peers(vlm, task, slow, KEEPS, store=work, n_jobs=n_jobs))
-    tables.append(peers(vlm, task, others, OTHERS_KEEPS, images=OTHERS_IMAGES, store=work, n_jobs=n_jobs))
-    # the full model of the whole split stands for that of every part
-    table = pd.concat([tables[0], *(part[part["pruner"] != "none"] for part in tables[1:])], ignore_index=True)
+        took(whole, first, task, n_jobs, time.perf_counter() - begun).to_csv(TIME, index=False, float_format="%.4g")
+    part = peers(vlm, task, others, OTHERS_KEEPS, images=OTHERS_IMAGES, store=work, n_jobs=n_jobs)
+    # the full model of the whole split stands for that of the first images
+    table = pd.concat([whole, part[part["pruner"] != "none"]], ignore_index=True)
     table.to_csv(TARGET, index=False, float_format="%.6g")
     mean = table[table["task"] == "mean"].sort_values(["keep", "estimate"], ascending=False)
     typer.echo(mean[["pruner", "keep", "visual_tokens", "images", "estimate", "low", "high"]].to_string(index=False))
