@@ -108,10 +108,7 @@ class Exam:
         context = self._context(image, np.arange(self.tokens), range(len(self.prompts[image])))
         with replayable(self.vlm) as replay:
             answer_tokens(self.vlm, [context], max_new_tokens=1)
-        ends = np.cumsum([self.start + self.tokens, *map(len, context.after)])
-        return Asked(
-            replay, tuple(torch.arange(at, to) for at, to in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
-        )
+        return Asked(replay, tuple(torch.tensor(columns) for columns in context.columns))
 
     def attention(self, asked: Asked, arrangement: str = "true", *, seed: int = 0, asking: str = "last") -> Tensor:
         """Attention to the visual tokens, each layer recomputed alone, float32 [question, layer, head, token].

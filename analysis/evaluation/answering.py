@@ -67,9 +67,18 @@ class Context:
         return len(self.before) + len(self.kept)
 
     @cached_property
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """The column of each word of each question: questions share those of the words that they begin with alike."""
+        known: dict[tuple[int, ...], int] = {}
+        for words in self.after:
+            for end in range(len(words)):
+                known.setdefault(words[: end + 1], self.shared + len(known))
+        return tuple(tuple(known[words[: end + 1]] for end in range(len(words))) for words in self.after)
+
+    @property
     def length(self) -> int:
         """Columns of the packed sequence."""
-        return self.shared + len({words[: end + 1] for words in self.after for end in range(len(words))})
+        return 1 + max(max(columns) for columns in self.columns)
 
 
 def answer_tokens(
@@ -210,13 +219,10 @@ class _Decoder:
             visual[row, start:at] = True
             owners[row, :at] = True
             behind = first_position_after(start, context.total, len(context.kept), policy)
-            columns: dict[tuple[int, ...], int] = {}
-            for number, words in enumerate(context.after):
-                for end, word in enumerate(words):
-                    column = columns.setdefault(words[: end + 1], at + len(columns))
-                    tokens[row, column], positions[row, column] = word, behind + end
-                    owners[row, column, number] = True
-                self.asked.append(_Asked(row, number, column, behind + len(words)))
+            for number, (words, columns) in enumerate(zip(context.after, context.columns, strict=True)):
+                tokens[row, columns], positions[row, columns] = words, behind + np.arange(len(words))
+                owners[row, columns, number] = True
+                self.asked.append(_Asked(row, number, columns[-1], behind + len(words)))
         self.owners = torch.from_numpy(owners).to(self.device)
         self.positions = torch.from_numpy(positions).to(self.device)
         self.embeds = self.embed(torch.from_numpy(tokens).to(self.device))

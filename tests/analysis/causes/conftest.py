@@ -21,7 +21,7 @@ IMAGE = 3  # id of the placeholder in the tiny vocabulary
 CAUSES_QUESTIONS = (
     "is there a red square ?",
     "what color is the circle ?",
-    "how many star is there on the green sign ?",
+    "what color is the green sign ?",  # begins as the one before it
 )
 
 
