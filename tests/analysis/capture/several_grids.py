@@ -5,10 +5,13 @@ Imports nothing of the other tests: the scripts that are killed load it from its
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
+import zarr
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -20,6 +23,7 @@ from transformers import (
     Qwen2VLProcessor,
 )
 
+from analysis.capture import open_dumps
 from analysis.models import Vlm, wrap
 
 VOCABULARY, IMAGE, VIDEO, VISION_START = 320, 300, 301, 302
@@ -90,3 +94,17 @@ def samples_of_several_grids() -> list[tuple[int, Image.Image, str]]:
         )
         for seed, size in enumerate(ORDER)
     ]
+
+
+def same(tree: xr.DataTree, store: Path) -> None:
+    other = open_dumps(store)
+    assert set(tree.children) == set(other.children)
+    xr.testing.assert_equal(tree.to_dataset(), other.to_dataset())
+    for name, child in tree.children.items():
+        mine, theirs = child.to_dataset().load(), other[name].to_dataset().load()
+        xr.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def unmark(store: Path, group: str, images: list[int]) -> None:
+    """As if the process had been killed before it marked them."""
+    zarr.open_group(store / group, mode="r+")["captured"][images] = False

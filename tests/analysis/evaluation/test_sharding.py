@@ -42,12 +42,6 @@ def expected(saved_vlm: Vlm, toy_file: MiniVqa) -> pd.DataFrame:
     return evaluate(saved_vlm, toy_file, PRUNERS, (9, 4), n_jobs=1, **QUIET)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_process_stays() -> Iterator[None]:
-    yield
-    joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
-
-
 def test_several_processes_give_the_rows_of_one(
     saved_vlm: Vlm, toy_file: MiniVqa, expected: pd.DataFrame, tmp_path: Path
 ) -> None:
