@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 # There is a process per core already; numpy and torch read these once, when they are imported.
 for _library in ("OMP", "OPENBLAS", "MKL"):
@@ -14,7 +14,6 @@ for _library in ("OMP", "OPENBLAS", "MKL"):
 import numpy as np
 import pytest
 from hypothesis import settings
-from joblib.externals.loky import reusable_executor
 
 from solvers import Problem
 
@@ -23,16 +22,6 @@ settings.register_profile("repository", derandomize=True, deadline=None)
 settings.load_profile("repository")
 
 MakeProblem = Callable[..., Problem]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_worker_stays() -> Iterator[None]:
-    """joblib keeps its processes. One that did small things and then loads a model looks to it like a memory leak. It
-    warns, and as warnings are errors here, that ends the thread that waits for results: nobody would ever get them."""
-    yield
-    executor = reusable_executor._executor
-    if executor is not None:
-        executor.shutdown(wait=True)
 
 
 @pytest.fixture(scope="session")

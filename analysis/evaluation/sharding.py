@@ -15,6 +15,8 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
+from joblib.externals.loky import get_reusable_executor
+from joblib.parallel import LokyBackend
 
 from analysis.models import Vlm, fingerprint, load
 from solvers.provenance import code_digest
@@ -120,9 +122,21 @@ class Source:
 
 def in_processes(source: Source, shards: Sequence[Shard], jobs: int) -> Iterator[tuple[Shard, list[Part]]]:
     """The shards in their order, each with its finished parts."""
+    _start_afresh()
     with _one_thread_each():
         run = joblib.Parallel(n_jobs=jobs, return_as="generator")
         yield from zip(shards, run(joblib.delayed(_run)(source, shard) for shard in shards), strict=True)
+
+
+def _start_afresh() -> None:
+    """End the processes that joblib kept of earlier calls, if it is to start processes.
+
+    One that did small things before it loads a model looks to joblib like a memory leak: it is replaced, with a warning
+    that means nothing to the caller and, where warnings are errors, ends the thread that waits for the results.
+    """
+    backend, _ = joblib.parallel.get_active_backend()
+    if isinstance(backend, LokyBackend):
+        get_reusable_executor().shutdown(wait=True)
 
 
 def _one_thread_each() -> AbstractContextManager[Any]:

@@ -24,17 +24,13 @@ from analysis.evaluation.settings import settings_of
 from analysis.evaluation.sharding import Reader, Source
 from analysis.evaluation.store import ResultStore
 from analysis.models import Vlm, load
-from solvers.provenance import provenance
+
+from .same_rows import same
 
 ROOT = Path(__file__).parents[3]
 QUIET: dict[str, Any] = {"max_new_tokens": 3, "progress": False}
 PRUNERS = ["vispruner", "cdpruner", "random", "oracle", "fastv"]
 IMAGES = 36
-
-
-def same(frame: pd.DataFrame, other: pd.DataFrame) -> None:
-    fleeting = ["select_ms", *provenance()]
-    pd.testing.assert_frame_equal(frame.drop(columns=fleeting), other.drop(columns=fleeting))
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +49,15 @@ def test_several_processes_give_the_rows_of_one(
     same(evaluate(saved_vlm, toy_file, PRUNERS, (9, 4), n_jobs=2, store=tmp_path, **QUIET), expected)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")} == files
     same(evaluate(saved_vlm, toy_file, PRUNERS, (9, 4), n_jobs=2, **QUIET), expected)  # in memory
+
+
+def test_processes_of_earlier_work_are_not_used(saved_vlm: Vlm, toy_file: MiniVqa) -> None:
+    """joblib would take one that then loads a model for a memory leak."""
+    earlier = set(joblib.Parallel(n_jobs=2)(joblib.delayed(os.getpid)() for _ in range(4)))
+    evaluate(saved_vlm, toy_file, "random", (4,), images=20, n_jobs=2, **QUIET)
+    for process in earlier:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
 
 
 def test_a_bar_moves(saved_vlm: Vlm, toy_file: MiniVqa, capsys: pytest.CaptureFixture[str]) -> None:
