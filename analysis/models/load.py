@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ FAMILIES: tuple[AbstractAdapter, ...] = (
     Idefics3Adapter(),
     MllamaAdapter(),
 )
+
+# While a model loads, transformers replaces methods of its own classes (tying of weights, initialisation) and puts back
+# what it found: of two loads at once, the second would put back the replacement of the first, for good.
+_one_load_at_a_time = threading.Lock()
 
 
 def load(
@@ -164,9 +169,10 @@ def _config(name: str, folder: Path, revision: str | None) -> dict[str, Any]:
 
 def _model(name: str, dtype: torch.dtype, revision: str | None) -> PreTrainedModel:
     try:
-        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=dtype, revision=revision, use_safetensors=True
-        )
+        with _one_load_at_a_time:
+            model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=dtype, revision=revision, use_safetensors=True
+            )
     except (SafetensorError, OSError) as error:
         raise OSError(f"the weights of {name!r} cannot be read: {_first_line(error)}") from error
     return model

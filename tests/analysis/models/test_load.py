@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,3 +126,25 @@ def test_missing_processor(folder: Path) -> None:
             path.unlink()
     with pytest.raises(OSError, match=r"the processor of '.*' cannot be read"):
         load(folder)
+
+
+def test_threads_load_one_after_the_other(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two loads at once left a transformers in which no model ties its weights any more."""
+    loader = importlib.import_module("analysis.models.load").AutoModelForImageTextToText
+    original, inside, most = loader.from_pretrained, 0, 0
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.05)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            inside -= 1
+
+    monkeypatch.setattr(loader, "from_pretrained", watched)
+    with ThreadPoolExecutor(3) as pool:
+        loaded = list(pool.map(load, [saved] * 3))
+    assert most == 1
+    assert len({vlm.config_hash for vlm in loaded}) == 1
