@@ -18,9 +18,11 @@ import torch
 import typer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    AutoModelForImageTextToText,
     AutoProcessor,
     CLIPImageProcessor,
-    LlavaForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
     SiglipImageProcessor,
@@ -28,9 +30,11 @@ from transformers import (
 
 from .batches import IGNORE, Batch, make_batch
 from .history import phase_table
-from .model import MEAN, PREFIX, STD, Trainee, build_model
+from .model import MEAN, PREFIX, STD, Trainee
 from .scene import GRID, PATCH
+from .tiled import TiledTrainee
 from .train import Recipe, load_checkpoint
+from .trainees import new_trainee
 from .vocabulary import BOS, EOS, IMAGE, PAD, TOKEN, WORDS
 
 FOLDER = Path(__file__).parents[1] / "mini_llava"
@@ -43,10 +47,10 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_processor(*, has_cls: bool = True) -> LlavaProcessor:
+def build_processor(*, has_cls: bool = True, tiles: int = 1) -> LlavaProcessor | LlavaNextProcessor:
     """Word-level tokenizer, 192 px images scaled to [-2, 2], and the template `USER: <image> question ASSISTANT:`.
 
-    With CLS the image processor is CLIP's, else SigLIP's.
+    With CLS the image processor is CLIP's, else SigLIP's; LLaVA-NeXT's with `tiles` x `tiles` crops.
     """
     words = Tokenizer(models.WordLevel(dict(TOKEN), unk_token=PAD))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -66,23 +70,28 @@ def build_processor(*, has_cls: bool = True) -> LlavaProcessor:
         "image_mean": [MEAN] * 3,
         "image_std": [STD] * 3,
     }
+    common: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "patch_size": PATCH,
+        "vision_feature_select_strategy": "default" if has_cls else "full",
+        "image_token": IMAGE,
+        "num_additional_image_tokens": int(has_cls),
+        "chat_template": CHAT_TEMPLATE,
+    }
+    if tiles > 1:
+        crop = {"height": side // tiles, "width": side // tiles}
+        scale |= {"size": crop, "crop_size": crop, "image_grid_pinpoints": [[side, side]]}
+        return LlavaNextProcessor(image_processor=LlavaNextImageProcessorPil(**scale, do_center_crop=False), **common)
     images = CLIPImageProcessor(**scale, do_center_crop=False) if has_cls else SiglipImageProcessor(**scale)
-    return LlavaProcessor(
-        image_processor=images,
-        tokenizer=tokenizer,
-        patch_size=PATCH,
-        vision_feature_select_strategy="default" if has_cls else "full",
-        image_token=IMAGE,
-        num_additional_image_tokens=int(has_cls),
-        chat_template=CHAT_TEMPLATE,
-    )
+    return LlavaProcessor(image_processor=images, **common)
 
 
 @torch.no_grad()
 def save_folder(trainee: Trainee, folder: Path) -> None:
     """Write model (as float16) and processor; the trainee's own parameters are rounded as those in the file are."""
     copy.deepcopy(trainee.model).half().save_pretrained(folder)
-    build_processor(has_cls=trainee.has_cls).save_pretrained(folder)
+    tiles = trainee.packing.tiles if isinstance(trainee, TiledTrainee) else 1
+    build_processor(has_cls=trainee.has_cls, tiles=tiles).save_pretrained(folder)
     for parameter in trainee.model.parameters():  # not buffers: `half` would round the rotary frequencies, too
         parameter.copy_(parameter.half())
 
@@ -92,7 +101,7 @@ def largest_difference(folder: Path, trainee: Trainee, batch: Batch) -> float:
     """Largest difference of an answer's first logits: stock model and processor on one prompt, against the packed
     training forward on float16-rounded weights."""
     processor = AutoProcessor.from_pretrained(folder)
-    stock = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    stock = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     features, _ = trainee.see(batch)
     packed = trainee.model.lm_head(trainee.read(features, batch, renumber=False)[0])
     worst = 0.0
@@ -136,7 +145,7 @@ def export(checkpoint: Path, recipe: str, folder: Path, *, log_name: str = "trai
     ValueError
         If the exported model does not answer as the trained one does.
     """
-    trainee = Trainee(build_model(Recipe.read(recipe).size))
+    trainee = new_trainee(Recipe.read(recipe).size)
     progress = load_checkpoint(checkpoint, trainee)
     trainee.eval()
     spare = folder.with_name(folder.name + ".writing")

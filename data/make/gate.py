@@ -36,6 +36,8 @@ MEASURED = (
     *("profile", "score_histogram", "selection_frequency", "layer_agreement", "cluster_heads"),
 )
 
+SHOWN = ("oracle", "vispruner", "fastervlm", "hired", "divprune", "random")
+
 CARD = """# mini_llava
 
 The embedded model: a stock `LlavaForConditionalGeneration` with {parameters:,} parameters in float16, trained from
@@ -88,8 +90,8 @@ def _estimates(table: pd.DataFrame, column: str = "estimate") -> dict[tuple[str,
 
 
 def card_table(table: pd.DataFrame, priors: Mapping[str, float]) -> str:
-    """Markdown: a row per task, the full model with its interval, then some pruners at 64 tokens."""
-    shown = ("oracle", "vispruner", "fastervlm", "divprune", "random")
+    """Markdown: a row per task, the full model with its interval, then at 64 tokens what was measured of `SHOWN`."""
+    shown = [name for name in SHOWN if name in set(table["pruner"])]
     at, low, high = (_estimates(table, column) for column in ("estimate", "low", "high"))
     full = max(keep for pruner, keep, _ in at if pruner == "none")
     lines = [f"| task | majority prior | {full} tokens | " + " | ".join(f"{name} 64" for name in shown) + " |"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -30,7 +31,10 @@ _SPREAD = GRID / 12**0.5  # standard deviation of a uniform position
 
 @dataclass(frozen=True)
 class Size:
-    """Vision tower, widths and depths; the default is the embedded model, `tower="siglip"` its sibling without CLS."""
+    """Vision tower, widths and depths; the default is the embedded model, `tower="siglip"` its sibling without CLS.
+
+    With `tiles` above 1 the picture is seen as so many crops in each direction and once more as a whole: see `tiled`.
+    """
 
     vision_width: int = 128
     vision_layers: int = 5
@@ -39,6 +43,7 @@ class Size:
     text_layers: int = 6
     text_heads: int = 4
     tower: Literal["clip", "siglip"] = "clip"
+    tiles: int = 1
 
 
 def build_model(size: Size) -> LlavaForConditionalGeneration:
@@ -46,21 +51,35 @@ def build_model(size: Size) -> LlavaForConditionalGeneration:
 
     The tower is CLIP's, with CLS, or SigLIP's, without CLS and without the head that LLaVA has no use for.
     """
+    has_cls = size.tower == "clip"
+    config = LlavaConfig(
+        vision_config=vision_config(size),
+        text_config=text_config(size),
+        image_token_index=TOKEN[IMAGE],
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default" if has_cls else "full",
+        image_seq_length=GRID**2,
+    )
+    return LlavaForConditionalGeneration(config)
+
+
+def vision_config(size: Size) -> CLIPVisionConfig | SiglipVisionConfig:
+    """The tower of a picture, or of a crop of it."""
     common: dict[str, Any] = {
         "hidden_size": size.vision_width,
         "intermediate_size": 4 * size.vision_width,
         "num_hidden_layers": size.vision_layers,
         "num_attention_heads": size.vision_heads,
-        "image_size": GRID * PATCH,
+        "image_size": GRID * PATCH // size.tiles,
         "patch_size": PATCH,
     }
-    has_cls = size.tower == "clip"
-    vision = (
-        CLIPVisionConfig(**common, projection_dim=64)
-        if has_cls
-        else SiglipVisionConfig(**common, vision_use_head=False)
-    )
-    text = LlamaConfig(
+    if size.tower == "siglip":
+        return SiglipVisionConfig(**common, vision_use_head=False)
+    return CLIPVisionConfig(**common, projection_dim=64)
+
+
+def text_config(size: Size) -> LlamaConfig:
+    return LlamaConfig(
         hidden_size=size.text_width,
         intermediate_size=size.text_width * 8 // 3 // 32 * 32,
         num_hidden_layers=size.text_layers,
@@ -73,20 +92,16 @@ def build_model(size: Size) -> LlavaForConditionalGeneration:
         eos_token_id=TOKEN[EOS],
         pad_token_id=TOKEN[PAD],
     )
-    config = LlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=TOKEN[IMAGE],
-        vision_feature_layer=-2,
-        vision_feature_select_strategy="default" if has_cls else "full",
-        image_seq_length=GRID**2,
-    )
-    return LlavaForConditionalGeneration(config)
 
 
 def pixel_values(images: Tensor) -> Tensor:
     """What the processor makes of images uint8 [image, y, x, rgb]: float32 [image, rgb, y, x]."""
     return (images.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+
+
+def scaled(position: Tensor) -> Tensor:
+    """Rows and columns of the full grid with mean 0 and variance 1, as the heads say them."""
+    return (position - _CENTRE) / _SPREAD
 
 
 def _sdpa_in_float32(
@@ -146,17 +161,21 @@ class Trainee(nn.Module):
         self.model.lm_head.weight.mul_(0.2)
         # sine-cosine start of the learnt position table: neighbours are alike from the first step on
         table = self.model.model.vision_tower.embeddings.position_embedding.weight
-        quarter = table.shape[1] // 4
-        phase = torch.arange(GRID)[:, None] / 30 ** (torch.arange(quarter) / quarter)
+        side, quarter = math.isqrt(len(table)), table.shape[1] // 4
+        phase = torch.arange(side)[:, None] / 30 ** (torch.arange(quarter) / quarter)
         wave = torch.cat([phase.sin(), phase.cos()], 1)
-        rows, cols = wave.repeat_interleave(GRID, 0), wave.repeat(GRID, 1)
-        table[len(table) - GRID**2 :] = 0.5 * torch.cat([rows, cols], 1)
+        rows, cols = wave.repeat_interleave(side, 0), wave.repeat(side, 1)
+        table[len(table) - side**2 :] = 0.5 * torch.cat([rows, cols], 1)
 
     def see(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Patch features of layer -2 [image, token, width] and the state of the whole image [image, width]: the final
-        CLS state, or the mean of the final states where there is no CLS."""
+        """Patch features of layer -2 [image, token, width] and the states of the pictures that the tower sees of an
+        image [image, picture, width], here one: the final CLS state, or the mean of the final states without CLS."""
+        features, whole = self._encode(self._embed(batch))
+        return features, whole[:, None]
+
+    def _encode(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of layer -2 [picture, token, width] and the state of each whole picture [picture, width]."""
         tower = self.model.model.vision_tower
-        hidden = self._embed(batch)
         states = [hidden]
         for layer in tower.encoder.layers:
             hidden = layer(hidden, attention_mask=None)
@@ -191,23 +210,19 @@ class Trainee(nn.Module):
         images, count, length = batch.tokens.shape
         language = self.model.model.language_model
         device = features.device
-        features = features.gather(1, batch.kept[..., None].expand(-1, -1, features.shape[-1]))
-        visual = self.model.model.multi_modal_projector(features)
+        visual, places, placeholders = self._visual(features, batch)
+        if renumber:
+            placeholders = visual.shape[1]
+            places = torch.arange(placeholders, device=device).expand(images, -1)
         prefix = language.embed_tokens(torch.tensor(PREFIX, device=device)).expand(images, -1, -1)
         words = language.embed_tokens(batch.tokens.reshape(images, -1))
         inputs = torch.cat([prefix, visual.to(prefix.dtype), words], 1)
         shared, tokens = len(PREFIX) + visual.shape[1], inputs.shape[1]
-        seen = visual.shape[1] if renumber else GRID**2
-        index = (
-            torch.arange(visual.shape[1], device=device).expand(images, -1)
-            if renumber
-            else batch.index.gather(1, batch.kept)
-        )
-        own = torch.arange(length, device=device).repeat(count) + len(PREFIX) + seen
+        own = torch.arange(length, device=device).repeat(count) + len(PREFIX) + placeholders
         ids = torch.cat(
             [
                 torch.arange(len(PREFIX), device=device).expand(images, -1),
-                index + len(PREFIX),
+                places + len(PREFIX),
                 own.expand(images, -1),
             ],
             1,
@@ -227,6 +242,12 @@ class Trainee(nn.Module):
         last, middle = out.last_hidden_state, out.hidden_states[self.grounding_layer]
         return tuple(h[:, shared:].reshape(images, count, length, -1) for h in (last, middle))
 
+    def _visual(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int]:
+        """What the language model gets of an image after pruning [image, token, width], the place of each token among
+        the placeholders, ascending [image, token], and how many placeholders there are."""
+        kept = features.gather(1, batch.kept[..., None].expand(-1, -1, features.shape[-1]))
+        return self.model.model.multi_modal_projector(kept), batch.index.gather(1, batch.kept), GRID**2
+
     def forward(self, batch: Batch, weights: Weights, *, renumber: bool = False) -> tuple[dict[str, Tensor], Tensor]:
         """Losses by name (with their weighted sum as "loss") and, per question, whether every answer token is right."""
         features, whole = self.see(batch)
@@ -236,7 +257,10 @@ class Trainee(nn.Module):
         if weights.position:
             losses["position"] = self._position_loss(features, batch)
         if weights.totals:
-            losses["totals"] = F.binary_cross_entropy_with_logits(self.totals(whole).float(), batch.totals)
+            losses["totals"] = F.binary_cross_entropy_with_logits(
+                self.totals(whole).amax(1).float(),  # in the whole is what is in any of the pictures
+                batch.totals,
+            )
         right = torch.zeros(batch.task.shape, dtype=torch.bool, device=features.device)
         if weights.answer and batch.tokens.shape[1]:
             last, middle = self.read(features, batch, renumber=renumber)
@@ -248,7 +272,7 @@ class Trainee(nn.Module):
             right = hit.all(-1)
             known = ~batch.named[..., 0].isnan()
             if weights.named and known.any():
-                aim = (batch.named[known] - 0.5 - _CENTRE) / _SPREAD
+                aim = scaled(batch.named[known] - 0.5)
                 losses["named"] = F.smooth_l1_loss(self.named(middle[known]).float(), aim)
         losses["loss"] = sum((asdict(weights)[name] * loss for name, loss in losses.items()), torch.zeros(()))
         return losses, right
@@ -265,7 +289,7 @@ class Trainee(nn.Module):
 
     def _position_loss(self, features: Tensor, batch: Batch) -> Tensor:
         """Keeps "where" linearly readable: the dense losses alone say only "what" and erase it."""
-        aim = (torch.stack([batch.index // GRID, batch.index % GRID], -1).float() - _CENTRE) / _SPREAD
+        aim = scaled(torch.stack([batch.index // GRID, batch.index % GRID], -1).float())
         weight = torch.where(batch.kind > 0, 1.0, 0.15)
         error = (self.position(features).float() - aim).pow(2).mean(-1)
         result: Tensor = (error * weight).sum() / weight.sum()

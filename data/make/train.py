@@ -27,8 +27,9 @@ from torch import Tensor
 from solvers.files import replacing
 
 from .batches import Batch, make_batch
-from .model import Size, Trainee, Weights, build_model
+from .model import Size, Trainee, Weights
 from .pruned import Pruning
+from .trainees import new_trainee
 from .vocabulary import TASKS, TRAINING_TASKS
 from .warm_start import warm_start
 
@@ -271,10 +272,9 @@ class Trainer:
         self.recipe, self.folder = recipe, folder
         self.threads = torch.get_num_threads()  # what the caller allows: OMP_NUM_THREADS, by default all cores
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = build_model(recipe.size)
+        self.trainee = new_trainee(recipe.size).to(self.device)
         if self.device.type == "cpu":
-            model.set_attn_implementation("sdpa_float32")
-        self.trainee = Trainee(model).to(self.device)
+            self.trainee.model.set_attn_implementation("sdpa_float32")
         self.optimiser = Optimiser(self.trainee)
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,22 +14,13 @@ from analysis.evaluation import MiniVqa
 from analysis.models import SiglipLlavaAdapter
 from analysis.pruning import encode_images, pruners
 from data.make.gate import card_table
-from data.make.sibling import (
-    FOLDER,
-    KEEPS,
-    ORIGIN,
-    PRUNERS,
-    SIBLING,
-    means_table,
-    most_lost,
-    needed_recall,
-    recall_table,
-    shipped,
-)
+from data.make.sibling import needed_recall
+from data.make.siblings.sibling import KEEPS, ORIGIN, recall_table
+from data.make.siblings.siglip import SIGLIP
 from data.make.vocabulary import TASKS
 
-MEASURED = pd.read_csv(FOLDER.parent / "measured" / "sibling.csv")
-EVIDENCE = pd.read_csv(FOLDER.parent / "measured" / "sibling_evidence.csv")
+FOLDER, SIBLING = SIGLIP.folder, SIGLIP.model
+MEASURED, EVIDENCE = pd.read_csv(SIGLIP.table()), pd.read_csv(SIGLIP.table("evidence"))
 
 
 @pytest.fixture(scope="module")
@@ -92,16 +83,16 @@ def test_recall_counts_needed_tokens_among_the_first(vlm):
 
 
 def test_the_measured_models_are_the_shipped_ones():
-    for model in (SIBLING, ORIGIN):
+    for vlm in SIGLIP.vlms():
         for table in (MEASURED, EVIDENCE):
-            rows = table[table["model"] == model]
-            assert set(rows["config_hash"]) == {shipped(model).config_hash}
+            rows = table[table["model"] == vlm.id]
+            assert set(rows["config_hash"]) == {vlm.config_hash}
             assert set(rows["task_checksum"]) == {MiniVqa().checksum}
 
 
 def test_every_task_was_measured_at_every_budget():
     cells = MEASURED[MEASURED["model"] == SIBLING].groupby(["pruner", "keep"])["task"].agg(set)
-    budgets = {("none", 576)} | {(name, keep) for name in PRUNERS for keep in KEEPS}
+    budgets = {("none", 576)} | {(name, keep) for name in SIGLIP.pruners for keep in KEEPS}
     assert set(cells.index) == budgets
     assert all(tasks == {*TASKS, "mean"} for tasks in cells)
 
@@ -114,9 +105,9 @@ def test_the_card_states_what_was_measured():
         task: rows["answer"].value_counts(normalize=True).iloc[0] for task, rows in frame.groupby("task", sort=False)
     }
     assert card_table(own, priors) in card
-    assert means_table(MEASURED) in card
+    assert SIGLIP.means_table(MEASURED) in card
     assert recall_table(EVIDENCE) in card
-    assert most_lost(MEASURED) in " ".join(card.split())
+    assert SIGLIP.most_lost(MEASURED) in " ".join(card.split())
 
 
 def test_most_lost_is_the_largest_difference():
@@ -127,7 +118,7 @@ def test_most_lost_is_the_largest_difference():
         for model, shift in ((SIBLING, 0.0), (ORIGIN, 0.05 * (pruner == "none")))
         for task, value in zip(("tiny", "text", "mean"), (v + shift for v in values), strict=True)
     ]
-    assert most_lost(pd.DataFrame(rows), tasks=1) == "text, 0.400 (of the origin 0.450)"
+    assert SIGLIP.most_lost(pd.DataFrame(rows), tasks=1) == "text, 0.400 (of the origin 0.450)"
 
 
 def test_the_column_mean_finds_what_answers_need():

@@ -153,7 +153,7 @@ def test_checkpoint_keeps_progress_and_optimiser(tmp_path, trainee):
 
 
 def test_unknown_recipe_names_the_known_ones():
-    with pytest.raises(FileNotFoundError, match="`recipe` must be one of cpu, gpu, siglip, got 'tpu'"):
+    with pytest.raises(FileNotFoundError, match="`recipe` must be one of cpu, gpu, next, siglip, got 'tpu'"):
         Recipe.read("tpu")
 
 

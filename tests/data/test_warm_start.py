@@ -1,4 +1,4 @@
-"""The warm start of the sibling: what is copied, what is folded, what starts from nothing."""
+"""The warm start of siblings: what is copied, what is folded, what starts from nothing."""
 
 from dataclasses import replace
 
@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from data.make.batches import make_batch
-from data.make.model import Size, Trainee, build_model, pixel_values
+from data.make.model import PREFIX, Size, Trainee, build_model, pixel_values
 from data.make.train import Phase, Recipe, Trainer, save_checkpoint
+from data.make.trainees import new_trainee
 from data.make.warm_start import warm_start
 
 SMALL = Size(32, 3, 2, 32, 3, 2)
@@ -81,8 +82,25 @@ def test_a_run_starts_warm_and_resumes_what_it_trained(origin, tmp_path):
     assert (Trainer(recipe, tmp_path).trainee.kind.weight == 1.0).all()
 
 
-def test_a_trainee_with_cls_is_refused(origin):
-    with pytest.raises(ValueError, match="`trainee` must have a tower without CLS"):
+@torch.no_grad()
+def test_the_whole_picture_keeps_its_positions_when_crops_are_seen(origin):
+    one, folder = origin
+    trainee = new_trainee(replace(SMALL, tiles=3))
+    warm_start(trainee, folder)
+    given, copied = one.model.state_dict(), trainee.model.state_dict()
+    positions = "model.vision_tower.embeddings.position_embedding.weight"
+    changed = {name for name in copied if name not in given or not torch.equal(given[name], copied[name])}
+    assert changed == {positions, "model.image_newline"}
+    table = given[positions][1:].reshape(24, 24, -1)
+    assert torch.equal(copied[positions][0], given[positions][0])
+    torch.testing.assert_close(copied[positions][1 + 8 * 2 + 5], table[6:9, 15:18].mean((0, 1)))
+    before = given["model.language_model.embed_tokens.weight"][PREFIX[-1]]
+    assert torch.equal(copied["model.image_newline"], before)
+    assert not any(value.any() for name, value in trainee.state_dict().items() if not name.startswith("model."))
+
+
+def test_a_trainee_like_the_folder_is_refused(origin):
+    with pytest.raises(ValueError, match="`trainee` must have a tower without CLS or see crops"):
         warm_start(Trainee(build_model(SMALL), grounding_layer=2), origin[1])
 
 
