@@ -20,5 +20,6 @@ from .measured import CHECKED_IMAGES as CHECKED_IMAGES
 from .measured import Measured as Measured
 from .measured import majority_priors as majority_priors
 from .measured import measure as measure
+from .measured import measure_compact as measure_compact
 from .measured import measure_fastv as measure_fastv
 from .measured import megabytes as megabytes

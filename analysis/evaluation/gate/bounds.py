@@ -64,6 +64,7 @@ def judge(
     reliability: pd.DataFrame,
     needed: pd.DataFrame,
     fastv: pd.DataFrame,
+    compact: pd.DataFrame,
     megabytes: float,
     left_out: int = 0,
     unranked: str = "",
@@ -78,8 +79,8 @@ def judge(
         The majority prior by task.
     reliability
         What `split_half` returned, without rows where it could not.
-    needed, fastv
-        What `measure_needed` and `measure_fastv` returned.
+    needed, fastv, compact
+        What `measure_needed`, `measure_fastv` and `measure_compact` returned.
     megabytes
         Size of the model folder.
     left_out
@@ -104,6 +105,13 @@ def judge(
     checks += [
         Check(f"{task}, lost by random at {BUDGET}", lost(task, "random"), least=least)
         for task, least in RANDOM_BELOW.items()
+    ]
+    renumbered = compact[compact["keep"] == BUDGET].set_index("task")["lost"].to_dict()
+    checks += [
+        Check(
+            f"{task}, lost by the oracle at {BUDGET}, compact ids", renumbered.get(task, math.nan), most=ORACLE_WITHIN
+        )
+        for task in FLOORS
     ]
     checks += _ranking(reliability, unranked)
     short = [f"{task} has no question with evidence" for task in FLOORS if task not in set(needed["task"])]

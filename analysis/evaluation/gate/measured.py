@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.models import Vlm
-from analysis.pruning.pruners import FastV
+from analysis.pruning import AbstractPruner
+from analysis.pruning.pruners import FastV, Oracle
 
 from ..accuracy import MEAN, accuracy_table
 from ..reliability import split_half
@@ -20,6 +21,7 @@ from .evidence import measure_needed
 
 CHECKED_IMAGES, FASTV_IMAGES = 100, 40
 FASTV_KEEPS = (192, 128, 64, 32)
+COMPACT_KEEPS = (192, 64)
 
 
 class Measured(NamedTuple):
@@ -30,6 +32,7 @@ class Measured(NamedTuple):
     reliability: pd.DataFrame
     needed: pd.DataFrame
     fastv: pd.DataFrame
+    compact: pd.DataFrame
     left_out: int
     unranked: str
 
@@ -51,7 +54,7 @@ def measure(
         Who answered what.
     rows
         What `evaluate` returned for the pruners to be ranked, "oracle" and "random" among them, with one policy of
-        position ids. The checks of required tokens and of FastV ask at most as many images.
+        position ids. The checks of required tokens, FastV and compact ids ask at most as many images.
     store, options
         See `evaluate`; the store may be that of `rows`.
     fastv_keeps
@@ -73,6 +76,7 @@ def measure(
         reliability=reliability,
         needed=measure_needed(vlm, task, min(images, CHECKED_IMAGES), store=store, **options),
         fastv=measure_fastv(vlm, task, min(images, FASTV_IMAGES), fastv_keeps, store=store, **options),
+        compact=measure_compact(vlm, task, min(images, CHECKED_IMAGES), store=store, **options),
         left_out=len(task) - images,
         unranked=unranked,
     )
@@ -107,8 +111,32 @@ def measure_fastv(
         A row per budget and task, and one with task "mean" (tasks weigh alike): keep, task, questions, full, estimate,
         lost.
     """
-    pruner = FastV(layer=2)
-    rows = evaluate(vlm, task, pruner, keeps, store=store, position_ids="keep", images=images, **options)
+    return _lost(vlm, task, FastV(layer=2), keeps, position_ids="keep", images=images, store=store, **options)
+
+
+def measure_compact(
+    vlm: Vlm,
+    task: AbstractTask,
+    images: int,
+    keeps: Sequence[int] = COMPACT_KEEPS,
+    *,
+    store: Path | str | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """What is lost when the oracle's tokens get consecutive position ids, on the first images of a task.
+
+    A model trained on exactly the full grid collapses there although it sees every token that an answer needs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `measure_fastv`.
+    """
+    return _lost(vlm, task, Oracle(), keeps, position_ids="compact", images=images, store=store, **options)
+
+
+def _lost(vlm: Vlm, task: AbstractTask, pruner: AbstractPruner, keeps: Sequence[int], **options: Any) -> pd.DataFrame:
+    rows = evaluate(vlm, task, pruner, keeps, **options)
     tasks = list(dict.fromkeys(rows["task"]))
     stock = rows[rows["pruner"] == STOCK]
     full = _by_task(stock, tasks)

@@ -31,6 +31,7 @@ def test_a_quick_look_measures_every_line_and_never_passes(prunescope, tmp_path:
     for task in FLOORS:
         assert f"{task}, all tokens" in found
         assert f"{task}, lost by the oracle at 64" in found
+        assert found[f"{task}, lost by the oracle at 64, compact ids"]["value"] is not None
     rows = pd.read_csv(out / "accuracy.csv").set_index(["pruner", "task"])["estimate"]
     assert found["mean of all tasks, all tokens"]["value"] == pytest.approx(rows["none", "mean"], abs=1e-5)
     lost = rows["none", "text"] - rows["random", "text"]
@@ -75,7 +76,7 @@ def measured_before(monkeypatch: pytest.MonkeyPatch):
         accuracy = pd.read_csv(MEASURED / "accuracy.csv")
         for task, value in replaced.items():
             accuracy.loc[(accuracy["pruner"] == "none") & (accuracy["task"] == task), "estimate"] = value
-        tables = {name: pd.read_csv(MEASURED / f"{name}.csv") for name in ("reliability", "needed", "fastv")}
+        tables = {name: pd.read_csv(MEASURED / f"{name}.csv") for name in ("reliability", "needed", "fastv", "compact")}
         measured = Measured(accuracy, dict.fromkeys(FLOORS, 0.1), **tables, left_out=0, unranked="")
         monkeypatch.setattr("analysis.evaluation.evaluate", lambda *_, **__: pd.DataFrame())
         monkeypatch.setattr("analysis.evaluation.gate.measure", lambda *_, **__: measured)

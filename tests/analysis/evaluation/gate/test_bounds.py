@@ -32,6 +32,7 @@ def measured(full=0.95, oracle=0.94, random=0.5, correlation=0.95, images=1080, 
         "reliability": pd.DataFrame({"keep": [128, 64], "correlation": [0.4, correlation]}),
         "needed": needed,
         "fastv": pd.DataFrame({"keep": [64], "task": ["mean"], "lost": [0.0]}),
+        "compact": pd.DataFrame({"keep": 64, "task": names, "lost": 0.01}),
         "megabytes": 5.0,
     }
 
@@ -62,6 +63,18 @@ def test_each_task_has_its_bound(task):
 def test_the_oracle_must_not_lose_any_task(task):
     oracle = dict.fromkeys([*TASKS, "mean"], 0.94) | {task: 0.91}
     assert failing(**measured(oracle=oracle)) == [f"{task}, lost by the oracle at 64"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_consecutive_ids_must_not_lose_any_task(task):
+    inputs = measured()
+    compact = inputs["compact"]
+    beside = pd.DataFrame({"keep": [192], "task": [task], "lost": [0.5]})
+    assert failing(**inputs | {"compact": pd.concat([compact, beside])}) == []
+    worse = compact.assign(lost=compact["lost"].where(compact["task"] != task, 0.031))
+    assert failing(**inputs | {"compact": worse}) == [f"{task}, lost by the oracle at 64, compact ids"]
+    missing = compact[compact["task"] != task]
+    assert failing(**inputs | {"compact": missing}) == [f"{task}, lost by the oracle at 64, compact ids"]
 
 
 @pytest.mark.parametrize("task", ["text", "tiny"])
