@@ -7,6 +7,7 @@ from analysis.cost import cost as cost
 from analysis.cost import cost_table as cost_table
 
 from .accuracy import accuracy_table as accuracy_table
+from .agreement import ranking_agreement as ranking_agreement
 from .answering import Context as Context
 from .answering import answer_texts as answer_texts
 from .answering import answer_tokens as answer_tokens

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -43,7 +45,8 @@ def split_half(frame: pd.DataFrame, *, splits: int = 200, seed: int = 0) -> pd.D
     sides = [rng.permutation(len(images)) < len(images) // 2 for _ in range(splits)]
     rows = []
     for keep, cell in frame[frame["pruner"] != STOCK].groupby("keep", sort=False):
-        right, asked = (_by_image(cell, images, how) for how in ("sum", "size"))
+        pruners = cell["pruner"].unique().tolist()
+        right, asked = (by_image(cell, pruners, images, how) for how in ("sum", "size"))
         found = np.array([_correlation(right, asked, side) for side in sides])
         low, high = np.quantile(found, (0.025, 0.975))
         mean = float(found.mean())
@@ -78,12 +81,13 @@ def _check(frame: pd.DataFrame, splits: int) -> None:
         raise ValueError("every task must occur in at least 2 images")
 
 
-def _by_image(cell: pd.DataFrame, images: np.ndarray, how: str) -> np.ndarray:
+def by_image(cell: pd.DataFrame, pruners: Sequence[str], images: np.ndarray, how: str) -> np.ndarray:
     """Sums or sizes of `correct` [pruner, task, image]; 0 where a task was not asked."""
     table = cell.groupby(["pruner", "task", "image_id"])["correct"].agg(how).unstack(fill_value=0)
-    names = pd.MultiIndex.from_product([cell["pruner"].unique(), cell["task"].unique()])
+    tasks = cell["task"].unique()
+    names = pd.MultiIndex.from_product([pruners, tasks])
     values = table.reindex(index=names, columns=images, fill_value=0).to_numpy(np.float64)
-    return values.reshape(cell["pruner"].nunique(), cell["task"].nunique(), len(images))
+    return values.reshape(len(pruners), len(tasks), len(images))
 
 
 def _correlation(right: np.ndarray, asked: np.ndarray, side: np.ndarray) -> float:

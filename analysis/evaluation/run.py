@@ -158,10 +158,11 @@ def _elsewhere(source: Source, shards: Sequence[Shard], jobs: int) -> Iterator[t
 
 
 def _completed(rows: pd.DataFrame, vlm: Vlm) -> pd.DataFrame:
-    """Rows with the column `n_visual`, which parts of earlier releases lack: their images all had as many tokens."""
+    """Rows under the model's present name, one model being one whatever its folder was called when a part was stored,
+    and with the column `n_visual`, which parts of earlier releases lack: their images all had as many tokens."""
     names = [name for name in rows.columns if name != "n_visual"]
     names.insert(names.index("n_text"), "n_visual")
-    complete = rows.reindex(columns=names)
+    complete = rows.reindex(columns=names).assign(model=vlm.id)
     if complete["n_visual"].isna().any():
         complete["n_visual"] = complete["n_visual"].fillna(vlm.adapter.tokens(vlm.model)).astype("int64")
     return complete

@@ -115,6 +115,16 @@ def test_a_store_belongs_to_one_model_and_task(tiny_vlm: Vlm, toy_task: Callable
             evaluate(vlm, task, [], store=store, **(QUIET | options))
 
 
+def test_a_model_under_another_name_is_still_one_model(
+    tiny_vlm: Vlm, toy_task: Callable[..., Any], tmp_path: Path
+) -> None:
+    task, moved = toy_task(20), replace(tiny_vlm, id="moved")
+    evaluate(tiny_vlm, task, ["random"], (4,), store=tmp_path, images=16, **QUIET)
+    continued = evaluate(moved, task, ["random"], (4,), store=tmp_path, **QUIET)
+    same(continued, evaluate(moved, task, ["random"], (4,), **QUIET))
+    assert set(continued["model"]) == {"moved"}
+
+
 def test_a_folder_of_something_else_is_refused(tiny_vlm: Vlm, toy_task: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="is not empty and not a result store"):

@@ -1,0 +1,97 @@
+"""Does another training of the embedded model rank the pruners alike? `python -m data.make.seeds [--train]`.
+
+Trains the recipe of the embedded model with other seeds (runs that were stopped go on; hours on one core each),
+exports them beside their checkpoints, and asks all of them and the shipped model the same questions under the pruners
+of the study. The models themselves are not shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from analysis import accuracy_table, evaluate, load
+from analysis.evaluation import MiniVqa, ranking_agreement
+from analysis.models import Vlm
+from analysis.study.run import EMBEDDED
+from analysis.study.settings import PRUNERS
+from solvers.provenance import provenance
+
+from .export import export
+from .history import core_minutes, phase_table
+from .train import Recipe, Trainer
+
+MEASURED = Path(__file__).parents[1] / "measured"
+SHIPPED, RECIPE = "data/mini_llava", "cpu"
+KEEPS = (64, 32)
+IMAGES = 360
+
+
+def trained(seed: int, work: Path, *, train: bool) -> Vlm:
+    """The model of a seed, exported from its finished run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its run is not finished and `train` does not say to go on with it.
+    """
+    folder, recipe = work / f"{RECIPE}-{seed}", replace(Recipe.read(RECIPE), seed=seed)
+    if train:
+        Trainer(recipe, folder).run()
+    log = folder / "log.jsonl"
+    done = len(phase_table(log)) if log.exists() else 0
+    if done < len(recipe.phases):
+        raise FileNotFoundError(f"seed {seed} has finished {done} of {len(recipe.phases)} phases in {folder}: --train")
+    typer.echo(export(folder / "checkpoint.safetensors", RECIPE, folder / "model"))
+    return replace(load(str(folder / "model")), id=f"seed {seed}")
+
+
+def history(seed: int, work: Path) -> pd.DataFrame:
+    """What each phase of a seed's run reached, and what the run cost."""
+    log = work / f"{RECIPE}-{seed}" / "log.jsonl"
+    return phase_table(log).assign(seed=seed, core_minutes=core_minutes(log))
+
+
+def compare(models: Sequence[Vlm], task: MiniVqa, work: Path, n_jobs: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Accuracy of every model under every pruner, with intervals, and how well the rankings of the pruners agree."""
+    answers, stamps = [], []
+    for vlm in models:
+        store = work / "seeds" / vlm.config_hash
+        answers.append(evaluate(vlm, task, PRUNERS, KEEPS, position_ids="keep", store=store, n_jobs=n_jobs))
+        stamps.append({"model": vlm.id, "config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()})
+    rows = pd.concat(answers, ignore_index=True)
+    accuracy = accuracy_table(rows).merge(pd.DataFrame(stamps), on="model", validate="many_to_one")
+    hashes = "+".join(stamp["config_hash"] for stamp in stamps)
+    stamp = {"config_hash": hashes, "task_checksum": task.checksum, **provenance()}
+    return accuracy, ranking_agreement(rows).assign(**stamp)
+
+
+def main(
+    seed: Annotated[list[int] | None, typer.Option(help="seeds beside the shipped model's; 1 and 2 by default")] = None,
+    train: Annotated[bool, typer.Option("--train", help="train (or go on training) first")] = False,
+    images: Annotated[int, typer.Option(help="images of the test split, from its start")] = IMAGES,
+    n_jobs: Annotated[int, typer.Option(help="processes")] = 2,
+    work: Annotated[Path, typer.Option(help="training runs and answers, kept for the next call")] = Path("runs"),
+) -> None:
+    """Write `data/measured/seeds.csv`, `seeds_agreement.csv` and `seeds_training.csv`."""
+    seeds = seed or [1, 2]
+    models = [replace(load(str(EMBEDDED)), id=SHIPPED), *(trained(each, work, train=train) for each in seeds)]
+    accuracy, agreement = compare(models, MiniVqa(images=images), work, n_jobs)
+    tables = {"seeds": accuracy, "seeds_agreement": agreement}
+    tables["seeds_training"] = pd.concat([history(each, work) for each in seeds], ignore_index=True)
+    for name, table in tables.items():
+        table.to_csv(MEASURED / f"{name}.csv", index=False, float_format="%.6g")
+    means = accuracy[accuracy["task"] == "mean"].pivot_table(
+        index=["pruner", "keep"], columns="model", values="estimate", sort=False
+    )
+    typer.echo(means.round(3).to_string())
+    typer.echo(agreement.drop(columns=["config_hash", "task_checksum", *provenance()]).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,35 @@
+"""The comparison of training seeds, on models that are at hand."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from analysis import load
+from analysis.evaluation import MiniVqa
+from analysis.study.run import EMBEDDED
+from analysis.study.settings import PRUNERS
+from data.make.seeds import KEEPS, compare, trained
+from data.make.vocabulary import TASKS
+
+
+def test_a_run_that_is_not_finished_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"seed 3 has finished 0 of 8 phases in .*cpu-3: --train"):
+        trained(3, tmp_path, train=False)
+
+
+def test_a_model_agrees_with_itself(tmp_path):
+    task = MiniVqa("validation", images=6)
+    models = [replace(load(str(EMBEDDED)), id=name) for name in ("one", "two")]
+    accuracy, agreement = compare(models, task, tmp_path)
+    assert set(accuracy["model"]) == {"one", "two"}
+    assert set(accuracy["task"]) == {*TASKS, "mean"}
+    one, two = (
+        accuracy[accuracy["model"] == name].drop(columns="model").reset_index(drop=True) for name in ("one", "two")
+    )
+    pd.testing.assert_frame_equal(one, two)
+    assert agreement["keep"].tolist() == list(KEEPS)
+    assert agreement["tau"].tolist() == pytest.approx([1.0, 1.0])
+    assert agreement["contradicted"].tolist() == [0, 0]
+    assert set(agreement["pruners"]) == {len(PRUNERS)}
+    assert set(agreement["config_hash"]) == {f"{models[0].config_hash}+{models[0].config_hash}"}
