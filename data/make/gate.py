@@ -96,7 +96,8 @@ def card_table(table: pd.DataFrame, priors: Mapping[str, float]) -> str:
     shown = [name for name in SHOWN if name in set(table["pruner"])]
     at, low, high = (_estimates(table, column) for column in ("estimate", "low", "high"))
     full = max(keep for pruner, keep, _ in at if pruner == "none")
-    lines = [f"| task | majority prior | {full} tokens | " + " | ".join(f"{name} 64" for name in shown) + " |"]
+    everything = "all" if full == 1 else f"{full:g}"  # the whole of an image, where images differ in tokens
+    lines = [f"| task | majority prior | {everything} tokens | " + " | ".join(f"{name} 64" for name in shown) + " |"]
     lines.append("|" + "---|" * (3 + len(shown)))
     for task in [*priors, "mean"]:
         key = ("none", full, task)

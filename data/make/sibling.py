@@ -74,6 +74,7 @@ def main(
     name: Annotated[str, typer.Argument(help="which one: " + ", ".join(each.recipe for each in SIBLINGS))],
     train: Annotated[bool, typer.Option("--train", help="train (or go on training) and export first")] = False,
     images: Annotated[int, typer.Option(help="images of the test split, from its start")] = IMAGES,
+    n_jobs: Annotated[int, typer.Option(help="processes")] = 2,
     work: Annotated[
         Path | None, typer.Option(help="training run and answers, kept for the next call; runs/NAME by default")
     ] = None,
@@ -90,7 +91,7 @@ def main(
     answers, evidence, stamps = [], [], []
     for vlm in sibling.vlms():
         store = folder / "answers" / vlm.config_hash
-        answers.append(evaluate(vlm, task, sibling.pruners, KEEPS, position_ids="keep", store=store))
+        answers.append(evaluate(vlm, task, sibling.pruners, KEEPS, position_ids="keep", store=store, n_jobs=n_jobs))
         evidence.append(needed_recall(vlm, task))
         stamps.append({"model": vlm.id, "config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()})
     rows = pd.concat(answers, ignore_index=True)
