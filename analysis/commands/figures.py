@@ -107,9 +107,9 @@ def build(
             try:
                 inputs = [results.get(name) for name in entry.inputs]
                 if isinstance(entry, PaperFigure):
-                    figure = entry.draw(*inputs)
-                    paths = [write(figure, out / f"{entry.name}.{kind}", dpi=dpi) for kind in formats]
-                    sheet.append(_figure(entry, wide=figure.get_figwidth() > _widest_column(venue)))
+                    panels = entry.draw(*inputs)
+                    paths = [write(panels, out / f"{entry.name}.{kind}", dpi=dpi) for kind in formats]
+                    sheet.append(_figure(entry, wide=panels.figure.get_figwidth() > _widest_column(venue)))
                 else:
                     paths = [out / f"{entry.name}.tex"]
                     paths[0].write_text(entry.write(*inputs), encoding="utf-8")

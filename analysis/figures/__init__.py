@@ -1,4 +1,4 @@
-"""Paper-ready figures: one function per figure, tidy frames in, a Matplotlib `Figure` out.
+"""Paper-ready figures: one function per figure, tidy frames in, Matplotlib `Axes` out, as `Panels`.
 
 `FIGURES` are those of the report; `STUDY_FIGURES` draw what the methods of `solvers.Study` return, `ATTENTION_FIGURES`
 what the tables of `analysis.metrics` hold, beside published curves where there are any, `EXPERIMENT_FIGURES` the tables
@@ -13,8 +13,6 @@ one of the five, and one in `PAPER`.
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from matplotlib.figure import Figure as Figure
 
 from .accuracy_by_task import accuracy_by_task as accuracy_by_task
 from .accuracy_vs_budget import accuracy_vs_budget as accuracy_vs_budget
@@ -36,6 +34,7 @@ from .kept_tokens import kept_tokens as kept_tokens
 from .layer_agreement import layer_agreement as layer_agreement
 from .mass_curves import mass_curves as mass_curves
 from .overlap import overlap as overlap
+from .panels import Panels as Panels
 from .pareto import pareto as pareto
 from .performance_profile import performance_profile as performance_profile
 from .position_maps import position_maps as position_maps
@@ -52,8 +51,9 @@ from .style import Saved as Saved
 from .style import on_paper as on_paper
 from .style import save as save
 from .style import theme as theme
+from .style import write as write
 
-FIGURES: tuple[Callable[..., Figure], ...] = (
+FIGURES: tuple[Callable[..., Panels], ...] = (
     dispersion,
     shift,
     attention_maps,
@@ -64,7 +64,7 @@ FIGURES: tuple[Callable[..., Figure], ...] = (
     kept_tokens,
 )
 
-STUDY_FIGURES: tuple[Callable[..., Figure], ...] = (
+STUDY_FIGURES: tuple[Callable[..., Panels], ...] = (
     performance_profile,
     critical_difference,
     gap_versus_time,
@@ -72,7 +72,7 @@ STUDY_FIGURES: tuple[Callable[..., Figure], ...] = (
     overlap,
 )
 
-ATTENTION_FIGURES: tuple[Callable[..., Figure], ...] = (
+ATTENTION_FIGURES: tuple[Callable[..., Panels], ...] = (
     mass_curves,
     score_histogram,
     index_profile,
@@ -83,6 +83,6 @@ ATTENTION_FIGURES: tuple[Callable[..., Figure], ...] = (
     quartile_kept,
 )
 
-EXPERIMENT_FIGURES: tuple[Callable[..., Figure], ...] = (accuracy_vs_value, score_accuracy)
+EXPERIMENT_FIGURES: tuple[Callable[..., Panels], ...] = (accuracy_vs_value, score_accuracy)
 
-LATENCY_FIGURES: tuple[Callable[..., Figure], ...] = (accuracy_vs_latency, flops_vs_latency, roofline)
+LATENCY_FIGURES: tuple[Callable[..., Panels], ...] = (accuracy_vs_latency, flops_vs_latency, roofline)

@@ -8,11 +8,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from . import frames, palette
-from .style import narrow, themed, width
+from .panels import Panels, themed
+from .style import narrow, width
 
 
 @themed
-def accuracy_by_task(accuracy: pd.DataFrame, *, keep: int | None = None) -> Figure:
+def accuracy_by_task(accuracy: pd.DataFrame, *, keep: int | None = None) -> Panels:
     """Heat map of accuracy in percent: a row per pruner, best mean first, a column per task; the full model on top.
 
     Parameters
@@ -57,4 +58,4 @@ def accuracy_by_task(accuracy: pd.DataFrame, *, keep: int | None = None) -> Figu
     ax.tick_params(length=0)
     ax.set(xlabel="", ylabel="")
     ax.set_title(f"Accuracy at {keep} visual tokens (%)", pad=8)
-    return figure
+    return Panels(figure)

@@ -8,11 +8,12 @@ from matplotlib.ticker import PercentFormatter
 
 from . import frames, palette
 from .labels import LineEnd, height_for, label_line_ends
-from .style import interval_band, reference_line, themed, width
+from .panels import Panels, themed
+from .style import interval_band, reference_line, width
 
 
 @themed
-def accuracy_vs_budget(accuracy: pd.DataFrame, *, task: str = frames.MEAN) -> Figure:
+def accuracy_vs_budget(accuracy: pd.DataFrame, *, task: str = frames.MEAN) -> Panels:
     """Accuracy of every pruner over the budgets with 95 % bands, and the full model's as a line.
 
     Budgets shrink to the right, where methods differ most and where the names stand. The oracle and the choices that
@@ -57,7 +58,7 @@ def accuracy_vs_budget(accuracy: pd.DataFrame, *, task: str = frames.MEAN) -> Fi
     ax.set_ylabel("Accuracy, mean over tasks" if task == frames.MEAN else f"Accuracy, {task}")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     label_line_ends(ax, ends)
-    return figure
+    return Panels(figure)
 
 
 def _rows_of(accuracy: pd.DataFrame, task: str) -> pd.DataFrame:

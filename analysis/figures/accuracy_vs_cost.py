@@ -9,14 +9,15 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from . import frames, palette
 from .labels import LineEnd, height_for, label_line_ends
-from .style import reference_line, themed, width
+from .panels import Panels, themed
+from .style import reference_line, width
 
 PANELS = {"flops_ratio": "FLOPs of the prefill", "kv_ratio": "KV cache"}
 TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 
 
 @themed
-def accuracy_vs_cost(accuracy: pd.DataFrame, cost: pd.DataFrame) -> Figure:
+def accuracy_vs_cost(accuracy: pd.DataFrame, cost: pd.DataFrame) -> Panels:
     """Mean accuracy with its interval against prefill FLOPs and KV cache, both as shares of the full model.
 
     Parameters
@@ -51,7 +52,7 @@ def accuracy_vs_cost(accuracy: pd.DataFrame, cost: pd.DataFrame) -> Figure:
     panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     figure.supxlabel("Share of the full model (→ cheaper)", fontsize=8)
     label_line_ends(panels[-1], ends)
-    return figure
+    return Panels(figure)
 
 
 def cost_panel(ax: Axes, points: pd.DataFrame, ratio: str) -> dict[str, LineEnd]:

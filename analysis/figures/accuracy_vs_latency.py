@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from . import frames
 from .accuracy_vs_cost import cost_panel
 from .comparison import name_lines, panels_of
 from .palette import look
-from .style import reference_line, themed
+from .panels import Panels, themed
+from .style import reference_line
 
 TIMES = {"first_token_ms": "Time to first token", "total_ms": "Time of the answer"}
 """Columns of a latency table that can be drawn, and their names."""
 
 
 @themed
-def accuracy_vs_latency(accuracy: pd.DataFrame, latency: pd.DataFrame, *, time: str = "total_ms") -> Figure:
+def accuracy_vs_latency(accuracy: pd.DataFrame, latency: pd.DataFrame, *, time: str = "total_ms") -> Panels:
     """Mean accuracy with its interval against measured time as a share of the full model's; a panel per timed model.
 
     The tables may be of different models: the time of a large architecture does not need trained weights. Budgets are
@@ -64,4 +64,4 @@ def accuracy_vs_latency(accuracy: pd.DataFrame, latency: pd.DataFrame, *, time: 
     figure.supylabel("Accuracy, mean over tasks", fontsize=8)
     figure.supxlabel(f"{TIMES[time]}, share of the full model (→ faster)", fontsize=8)
     name_lines(figure, [look(name) for name in pruners])
-    return figure
+    return Panels(figure)

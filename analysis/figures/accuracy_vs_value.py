@@ -14,7 +14,8 @@ from . import frames
 from .certified_gap import OBJECTIVE_NAMES
 from .comparison import name_solvers
 from .palette import solver_look
-from .style import columns, themed, width
+from .panels import Panels, themed
+from .style import columns, width
 
 COLUMNS = 4
 LEAST = 1.45
@@ -22,7 +23,7 @@ LEAST = 1.45
 
 
 @themed
-def accuracy_vs_value(optimising: pd.DataFrame, *, keep: int | None = None) -> Figure:
+def accuracy_vs_value(optimising: pd.DataFrame, *, keep: int | None = None) -> Panels:
     """A panel per objective: mean value as a share of the best bound against accuracy, a point per solver.
 
     Each panel has a value axis of its own, since objectives differ in how much a bad selection is worth; the accuracy
@@ -59,7 +60,7 @@ def accuracy_vs_value(optimising: pd.DataFrame, *, keep: int | None = None) -> F
     figure.supylabel(f"Accuracy at {keep} tokens", fontsize=8)
     figure.supxlabel("Mean value as a share of the best bound", fontsize=8)
     name_solvers(figure, [str(name) for name in rows["solver"].unique()], lines=False, above=True)
-    return figure
+    return Panels(figure)
 
 
 def _title(objective: str) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from .palette import MUTED
+from .panels import Panels, themed
 from .pictures import Picture, as_pixels, checked_map, faded, panel_grid
-from .style import themed
 
 
 @themed
 def attention_maps(
     image: Picture, maps: Mapping[str, ArrayLike], *, title: str | None = None, columns: int = 5
-) -> Figure:
+) -> Panels:
     """The image, then the image in grey under each map.
 
     Every map has its own colour scale from 0 to its largest weight, which is printed below it: layers differ too much
@@ -54,4 +53,4 @@ def attention_maps(
         opacity = 0.9 * share**0.7
         ax.imshow(share, cmap="YlOrRd", vmin=0, vmax=1, alpha=opacity, extent=extent, interpolation="nearest")
         ax.set_xlabel(f"largest weight {100 * largest:.2g} %", fontsize=6.5, color=MUTED, labelpad=3)
-    return figure
+    return Panels(figure)

@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter
 
 from . import frames
 from .palette import MUTED, kind_look, solver_look
-from .style import themed, width
+from .panels import Panels, themed
+from .style import width
 
 OBJECTIVE_NAMES = {
     "Saliency": "Saliency",
@@ -30,7 +31,7 @@ LINEAR_BELOW = 0.1
 
 
 @themed
-def certified_gap(selection: pd.DataFrame, *, keep: int | None = None) -> Figure:
+def certified_gap(selection: pd.DataFrame, *, keep: int | None = None) -> Panels:
     """Dot plot: a row per solver or rule, a panel per objective, the certified relative gap with its interval.
 
     Parameters
@@ -74,7 +75,7 @@ def certified_gap(selection: pd.DataFrame, *, keep: int | None = None) -> Figure
         for kind in shown
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), handletextpad=0.1, columnspacing=1.2)
-    return figure
+    return Panels(figure)
 
 
 def _order(rows: pd.DataFrame, objective: str) -> list[str]:

@@ -8,14 +8,15 @@ from matplotlib.figure import Figure
 from solvers.study_statistics import CriticalDifference
 
 from .palette import INK, MUTED, solver_look
-from .style import themed, width
+from .panels import Panels, themed
+from .style import width
 
 ROW = 0.19
 """Height of a name, in inches, the unit of the vertical axis."""
 
 
 @themed
-def critical_difference(result: CriticalDifference) -> Figure:
+def critical_difference(result: CriticalDifference) -> Panels:
     """Demsar's diagram (2006): solvers on the axis of mean ranks, bars over those that are not shown to differ.
 
     Parameters
@@ -51,7 +52,7 @@ def critical_difference(result: CriticalDifference) -> Figure:
     margin = 0.36 * (top - 1)
     ax.set_xlim(1 - margin, max(top + margin, 1.1 + result.difference))
     ax.set_axis_off()
-    return figure
+    return Panels(figure)
 
 
 def _scale(ax: Axes, top: int, result: CriticalDifference) -> None:

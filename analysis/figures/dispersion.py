@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from . import frames, style
 from .palette import source_look
-from .style import interval_band, reference_line, themed, width
+from .panels import Panels, themed
+from .style import interval_band, reference_line, width
 
 METRIC_NAMES = {
     "effective_tokens": "Effective tokens",
@@ -25,7 +26,7 @@ METRIC_NAMES = {
 
 
 @themed
-def dispersion(attention: pd.DataFrame, *, metrics: Sequence[str] | None = None, columns: int | None = None) -> Figure:
+def dispersion(attention: pd.DataFrame, *, metrics: Sequence[str] | None = None, columns: int | None = None) -> Panels:
     """One panel per metric: vision CLS against the last text token, with 95 % bands and the uniform value.
 
     Parameters
@@ -65,7 +66,7 @@ def dispersion(attention: pd.DataFrame, *, metrics: Sequence[str] | None = None,
             ax.set_xlabel("Layer")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper left", ncols=len(names), handlelength=1.6, borderaxespad=0.1)
-    return figure
+    return Panels(figure)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from . import frames
 from .comparison import name_lines, panels_of
 from .palette import MUTED, look
-from .style import themed
+from .panels import Panels, themed
 
 
 @themed
-def flops_vs_latency(work: pd.DataFrame) -> Figure:
+def flops_vs_latency(work: pd.DataFrame) -> Panels:
     """FLOPs until the first token against the time until then, as shares of the full model's; a panel per model.
 
     On the diagonal time would follow FLOPs; above it, something else takes the time.
@@ -42,7 +41,7 @@ def flops_vs_latency(work: pd.DataFrame) -> Figure:
     figure.supylabel("Time to first token against full model", fontsize=8)
     figure.supxlabel("FLOPs to first token against full model", fontsize=8)
     name_lines(figure, [look(name) for name in pruners])
-    return figure
+    return Panels(figure)
 
 
 def _panel(ax: Axes, points: pd.DataFrame) -> None:

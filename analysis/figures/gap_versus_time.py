@@ -12,11 +12,12 @@ from . import frames
 from .certified_gap import OBJECTIVE_NAMES
 from .comparison import at_budget, largest_finite, name_solvers, percent_axis
 from .palette import MUTED, solver_look
-from .style import themed, width
+from .panels import Panels, themed
+from .style import width
 
 
 @themed
-def gap_versus_time(progress: pd.DataFrame, *, budget: int | None = None) -> Figure:
+def gap_versus_time(progress: pd.DataFrame, *, budget: int | None = None) -> Panels:
     """A panel per objective: gap of the best selection so far to the best bound, and to the solver's own bound.
 
     Parameters
@@ -50,7 +51,7 @@ def gap_versus_time(progress: pd.DataFrame, *, budget: int | None = None) -> Fig
         Line2D([], [], color=MUTED, linewidth=0.8, alpha=0.6, label="to its own bound\nso far"),
     ]
     name_solvers(figure, solvers, lines=True, more=kinds)
-    return figure
+    return Panels(figure)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame) -> None:

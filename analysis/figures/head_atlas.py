@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from . import frames
 from .dispersion import METRIC_NAMES
 from .palette import INK, source_look
-from .style import themed, width
+from .panels import Panels, themed
+from .style import width
 
 WRITTEN = 16
 """Most heads of a layer whose cluster numbers are readable."""
 
 
 @themed
-def head_atlas(heads: pd.DataFrame, *, metric: str = "entropy") -> Figure:
+def head_atlas(heads: pd.DataFrame, *, metric: str = "entropy") -> Panels:
     """Heat map of a metric, layers down and heads across, a panel per source, one colour scale for all.
 
     Parameters
@@ -54,7 +55,7 @@ def head_atlas(heads: pd.DataFrame, *, metric: str = "entropy") -> Figure:
     bar = figure.colorbar(image, ax=list(axes), pad=0.02, aspect=18)
     bar.set_label(METRIC_NAMES.get(metric, metric.replace("_", " ").capitalize()))
     bar.outline.set_visible(False)
-    return figure
+    return Panels(figure)
 
 
 def _table(heads: pd.DataFrame, column: str) -> pd.DataFrame:

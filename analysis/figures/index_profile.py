@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from . import frames
 from .layers import chosen_layers, layer_legend, layer_lines, source_panels
 from .palette import HAIRLINE
-from .style import themed
+from .panels import Panels, themed
 
 SHOWN = 3
 
 
 @themed
-def index_profile(profile: pd.DataFrame, *, layers: Sequence[int] | None = None) -> Figure:
+def index_profile(profile: pd.DataFrame, *, layers: Sequence[int] | None = None) -> Panels:
     """Mean attention on each token in raster order, a panel per source; hairlines part the rows of the image.
 
     Parameters
@@ -45,4 +44,4 @@ def index_profile(profile: pd.DataFrame, *, layers: Sequence[int] | None = None)
         panel.ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
         layer_legend(panel, loc="above")
     panels[-1].ax.set_xlabel("Token index; a hairline begins each row of the image")
-    return figure
+    return Panels(figure)

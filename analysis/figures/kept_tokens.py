@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .palette import INK, MUTED, look
+from .panels import Panels, themed
 from .pictures import Picture, as_pixels, faded, panel_grid, token_mask
-from .style import themed
 
 
 @themed
@@ -25,7 +24,7 @@ def kept_tokens(
     notes: Mapping[str, str] | None = None,
     title: str | None = None,
     columns: int = 6,
-) -> Figure:
+) -> Panels:
     """One panel per pruner: kept patches in colour, the others faded; tokens that the question needs are outlined.
 
     Parameters
@@ -68,7 +67,7 @@ def kept_tokens(
     for ax in panels:
         ax.add_collection(LineCollection(list(outline), colors="white", linewidths=1.8, capstyle="projecting"))
         ax.add_collection(LineCollection(list(outline), colors=INK, linewidths=0.8, capstyle="projecting"))
-    return figure
+    return Panels(figure)
 
 
 def _outline(tokens: Iterable[int], grid: tuple[int, int], size: tuple[int, int]) -> NDArray[np.float64]:

@@ -11,14 +11,15 @@ from matplotlib.figure import Figure
 
 from . import frames
 from .palette import INK, source_look
-from .style import COLUMN, TEXT, themed, width
+from .panels import Panels, themed
+from .style import COLUMN, TEXT, width
 
 WRITTEN = 12
 """Most layers, of all sources together, whose numbers are readable."""
 
 
 @themed
-def layer_agreement(agreement: pd.DataFrame, *, label: str = "Spearman correlation") -> Figure:
+def layer_agreement(agreement: pd.DataFrame, *, label: str = "Spearman correlation") -> Panels:
     """Matrix of the agreement of every two layers, sources one after the other; of a pair the lower entry is drawn.
 
     Parameters
@@ -56,7 +57,7 @@ def layer_agreement(agreement: pd.DataFrame, *, label: str = "Spearman correlati
     bar = figure.colorbar(image, ax=ax, pad=0.02, shrink=0.8, aspect=22)
     bar.set_label(label)
     bar.outline.set_visible(False)
-    return figure
+    return Panels(figure)
 
 
 def _write(ax: Axes, shown: Any, dark_from: float) -> None:

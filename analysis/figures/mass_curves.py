@@ -7,21 +7,21 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from . import frames
 from .layers import chosen_layers, layer_legend, layer_lines, source_panels
 from .palette import INK, MUTED
-from .style import narrow, themed
+from .panels import Panels, themed
+from .style import narrow
 
 PUBLISHED_MARKERS = ("o", "s", "^", "D", "v")
 SHOWN = 6
 
 
 @themed
-def mass_curves(curves: pd.DataFrame, *, published: pd.DataFrame | None = None) -> Figure:
+def mass_curves(curves: pd.DataFrame, *, published: pd.DataFrame | None = None) -> Panels:
     """Cumulative curve per layer, a panel per source: the top p % of the tokens hold q % of the visual attention.
 
     Parameters
@@ -50,7 +50,7 @@ def mass_curves(curves: pd.DataFrame, *, published: pd.DataFrame | None = None) 
         ax.xaxis.set_major_formatter(PercentFormatter(100, decimals=0))
         ax.yaxis.set_major_formatter(PercentFormatter(100, decimals=0))
     panels[0].ax.set_ylabel("Share of visual attention")
-    return figure
+    return Panels(figure)
 
 
 def _overlay(ax: Axes, source: str, published: pd.DataFrame | None) -> list[Line2D]:

@@ -8,11 +8,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .palette import solver_look
-from .style import TEXT, themed, width
+from .panels import Panels, themed
+from .style import TEXT, width
 
 
 @themed
-def overlap(matrix: pd.DataFrame) -> Figure:
+def overlap(matrix: pd.DataFrame) -> Panels:
     """Heat map of the mean Jaccard similarity of kept tokens in percent, a row and a column per solver.
 
     Parameters
@@ -47,4 +48,4 @@ def overlap(matrix: pd.DataFrame) -> Figure:
     ax.grid(visible=False)
     ax.set(xlabel="", ylabel="")
     figure.suptitle("Tokens in common, Jaccard similarity (%)", x=0.01, ha="left", fontsize=8, fontweight="bold")
-    return figure
+    return Panels(figure)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from .accuracy_by_task import accuracy_by_task
 from .accuracy_vs_budget import accuracy_vs_budget
@@ -30,6 +29,7 @@ from .kept_tokens import kept_tokens
 from .layer_agreement import layer_agreement
 from .mass_curves import mass_curves
 from .overlap import overlap
+from .panels import Panels
 from .paper_tables import accuracy_tabular, cost_tabular, gap_tabular, task_tabular
 from .pareto import pareto
 from .performance_profile import performance_profile
@@ -60,7 +60,7 @@ class PaperFigure(NamedTuple):
 
     name: str
     inputs: tuple[str, ...]
-    draw: Callable[..., Figure]
+    draw: Callable[..., Panels]
 
     @property
     def caption(self) -> str:
@@ -87,22 +87,22 @@ def _first_sentence(function: Callable[..., Any]) -> str:
     return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
 
 
-def mass_curves_beside_published(curves: pd.DataFrame) -> Figure:
+def mass_curves_beside_published(curves: pd.DataFrame) -> Panels:
     """Cumulative attention per layer: the top p % of the tokens hold q % of it; published curves as markers in ink."""
     return mass_curves(curves, published=published_mass_curves())
 
 
-def quartile_kept_beside_published(kept: pd.DataFrame) -> Figure:
+def quartile_kept_beside_published(kept: pd.DataFrame) -> Panels:
     """Accuracy when from layer K on a single index quartile is visible, of our model and as published."""
     return quartile_kept(pd.concat([kept, published_quartile_kept()], ignore_index=True))
 
 
-def maps_over_image(example: Example, maps: Mapping[str, Any]) -> Figure:
+def maps_over_image(example: Example, maps: Mapping[str, Any]) -> Panels:
     """Attention over one image, by layer; every map has a colour scale of its own."""
     return attention_maps(example.image, maps)
 
 
-def kept_by_method(example: Example) -> Figure:
+def kept_by_method(example: Example) -> Panels:
     """Tokens that each method keeps of one image, the others faded; tokens that the question needs are outlined."""
     return kept_tokens(example.image, example.kept, example.grid, needed=example.needed, title=example.question)
 

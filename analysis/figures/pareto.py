@@ -11,11 +11,12 @@ from . import frames
 from .certified_gap import OBJECTIVE_NAMES
 from .comparison import at_budget, largest_finite, name_solvers, percent_axis
 from .palette import MUTED, solver_look
-from .style import themed, width
+from .panels import Panels, themed
+from .style import width
 
 
 @themed
-def pareto(front: pd.DataFrame, *, budget: int | None = None) -> Figure:
+def pareto(front: pd.DataFrame, *, budget: int | None = None) -> Panels:
     """A panel per objective: mean seconds against mean gap, a point per solver; the efficient ones are joined.
 
     Parameters
@@ -47,7 +48,7 @@ def pareto(front: pd.DataFrame, *, budget: int | None = None) -> Figure:
     panels[0].set_ylabel(f"Mean certified gap at {budget} tokens (%)")
     figure.supxlabel("Mean seconds", fontsize=8)
     name_solvers(figure, solvers, lines=False)
-    return figure
+    return Panels(figure)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame) -> None:

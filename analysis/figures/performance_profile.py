@@ -9,11 +9,12 @@ from matplotlib.ticker import PercentFormatter
 
 from .comparison import name_solvers, percent_axis
 from .palette import solver_look
-from .style import themed, width
+from .panels import Panels, themed
+from .style import width
 
 
 @themed
-def performance_profile(profile: pd.DataFrame) -> Figure:
+def performance_profile(profile: pd.DataFrame) -> Panels:
     """Dolan-More profile: share of instances on which a solver's value is within a relative distance of the best.
 
     Parameters
@@ -50,4 +51,4 @@ def performance_profile(profile: pd.DataFrame) -> Figure:
     ax.set_xlabel("Distance to the best value of any solver (%)")
     ax.set_ylabel("Share of instances")
     name_solvers(figure, sorted(halfway, key=lambda name: halfway[name]), lines=True)
-    return figure
+    return Panels(figure)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from . import frames
 from .palette import MUTED, source_look
+from .panels import Panels, themed
 from .pictures import panel_grid
-from .style import themed
 
 
 @themed
-def position_maps(profile: pd.DataFrame, *, columns: int = 6) -> Figure:
+def position_maps(profile: pd.DataFrame, *, columns: int = 6) -> Panels:
     """Mean attention per token of the grid, a panel per source and layer, every panel with its own colour scale.
 
     Scales run from 0 to the largest weight, which is printed below with how many times even attention it is: contents
@@ -43,4 +42,4 @@ def position_maps(profile: pd.DataFrame, *, columns: int = 6) -> Figure:
         times = largest / float(weights.mean())
         ax.imshow(weights, cmap="YlOrRd", vmin=0, vmax=largest, interpolation="nearest")
         ax.set_xlabel(f"largest {100 * largest:.2g} %, {times:.2g} x mean", fontsize=6, color=MUTED, labelpad=3)
-    return figure
+    return Panels(figure)

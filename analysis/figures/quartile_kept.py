@@ -9,11 +9,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from . import frames
 from .labels import LineEnd, label_line_ends
 from .palette import QUARTILES, Look
-from .style import interval_band, reference_line, themed, width
+from .panels import Panels, themed
+from .style import interval_band, reference_line, width
 
 
 @themed
-def quartile_kept(kept: pd.DataFrame) -> Figure:
+def quartile_kept(kept: pd.DataFrame) -> Panels:
     """Accuracy when from layer K on a single index quartile is visible; a panel per model, each with its own scale.
 
     Parameters
@@ -61,4 +62,4 @@ def quartile_kept(kept: pd.DataFrame) -> Figure:
     panels[0].set_ylabel("Accuracy")
     for ax, named in zip(panels, ends, strict=True):
         label_line_ends(ax, named)
-    return figure
+    return Panels(figure)

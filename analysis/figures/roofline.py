@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
@@ -14,14 +13,15 @@ from .comparison import panels_of
 from .counted import Device
 from .layers import shades
 from .palette import INK, MUTED
-from .style import columns, themed
+from .panels import Panels, themed
+from .style import columns
 
 LOOKS = {"prefill": ("Prefill", "#0A43B0", "o"), "decode": ("Decoding", "#B3511B", "s")}
 """Printed name, hue and marker of a phase."""
 
 
 @themed
-def roofline(phases: pd.DataFrame, device: Device) -> Figure:
+def roofline(phases: pd.DataFrame, device: Device) -> Panels:
     """Attained FLOP/s over FLOPs per byte, a panel per model, under the roof of the device (Williams et al., 2009).
 
     Points under the slope wait for memory, those under the flat part for arithmetic; the distance to the roof is what
@@ -60,7 +60,7 @@ def roofline(phases: pd.DataFrame, device: Device) -> Figure:
     ]
     handles.append(Line2D([], [], color=INK, linewidth=1.0, label=f"Roof of the {device.name}"))
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), handlelength=1.4)
-    return figure
+    return Panels(figure)
 
 
 def _roof(ax: Axes, device: Device, rows: pd.DataFrame) -> None:

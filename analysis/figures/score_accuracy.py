@@ -9,11 +9,12 @@ from matplotlib.ticker import PercentFormatter
 
 from . import frames
 from .palette import INK, MUTED, score_look
-from .style import themed, width
+from .panels import Panels, themed
+from .style import width
 
 
 @themed
-def score_accuracy(scores: pd.DataFrame) -> Figure:
+def score_accuracy(scores: pd.DataFrame) -> Panels:
     """Bars with 95 % intervals: a panel per budget, a bar per score that ranks the tokens, in the order of the frame.
 
     Parameters
@@ -41,7 +42,7 @@ def score_accuracy(scores: pd.DataFrame) -> Figure:
     panels[0].set_xticks([0, 0.25, 0.5, 0.75])  # not 1, which would touch the 0 of the next panel
     panels[0].xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     figure.supxlabel("Accuracy with the tokens ranked first (%)", fontsize=8)
-    return figure
+    return Panels(figure)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:

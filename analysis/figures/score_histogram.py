@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import frames
 from .layers import chosen_layers, layer_legend, layer_lines, source_panels
-from .style import themed
+from .panels import Panels, themed
 
 SHOWN = 6
 
 
 @themed
-def score_histogram(histogram: pd.DataFrame, *, up_to: float = 0.2) -> Figure:
+def score_histogram(histogram: pd.DataFrame, *, up_to: float = 0.2) -> Panels:
     """Share of the scores in each bin, a panel per source and a line per layer, shares on a logarithmic axis.
 
     A steep fall at the left says that nearly all tokens are far below the largest score (concentrated), a hump that
@@ -52,4 +51,4 @@ def score_histogram(histogram: pd.DataFrame, *, up_to: float = 0.2) -> Figure:
         layer_legend(panel, loc="upper right")
     panels[0].ax.set_ylabel("Share of the scores")
     panels[0].ax.set_ylim(0.6 * float(filled.min()), 2.0)
-    return figure
+    return Panels(figure)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from . import frames
 from .layers import chosen_layers, layer_legend, layer_lines, source_panels
 from .palette import MUTED
-from .style import reference_line, themed
+from .panels import Panels, themed
+from .style import reference_line
 
 SHOWN = 6
 
 
 @themed
-def selection_frequency(frequency: pd.DataFrame) -> Figure:
+def selection_frequency(frequency: pd.DataFrame) -> Panels:
     """Share of images in which a token is among the most attended, along the index; a line per layer.
 
     Parameters
@@ -48,4 +48,4 @@ def selection_frequency(frequency: pd.DataFrame) -> Figure:
     dashed = Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)), label="even")
     for panel in panels:
         layer_legend(panel, loc="upper left", more=[dashed])
-    return figure
+    return Panels(figure)

@@ -9,11 +9,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from . import frames
 from .labels import LineEnd, label_line_ends
 from .palette import MUTED, QUARTILES, Look, source_look
-from .style import interval_band, reference_line, themed, width
+from .panels import Panels, themed
+from .style import interval_band, reference_line, width
 
 
 @themed
-def shift(quartiles: pd.DataFrame) -> Figure:
+def shift(quartiles: pd.DataFrame) -> Panels:
     """Share of visual attention on each quarter of the raster order; one panel per source, an even share is 25 %.
 
     Parameters
@@ -57,4 +58,4 @@ def shift(quartiles: pd.DataFrame) -> Figure:
     panels[0].margins(y=0.08)
     for ax, named in zip(panels, ends, strict=True):
         label_line_ends(ax, named)
-    return figure
+    return Panels(figure)

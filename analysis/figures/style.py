@@ -6,21 +6,21 @@ Matplotlib's defaults and restores whatever was set before.
 
 from __future__ import annotations
 
-import functools
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from .palette import HAIRLINE, INK, MUTED
 from .venues import Venue, venue
+
+if TYPE_CHECKING:
+    from .panels import Panels
 
 COLUMN: Final = 3.3
 """Width of a figure in one column of a two-column paper, in inches, where no venue is named."""
@@ -28,14 +28,6 @@ TEXT: Final = 6.9
 """Width of a figure over both columns, in inches, where no venue is named."""
 LEAST_PANEL: Final = 1.65
 """Inches that a panel with a title and an axis of its own needs."""
-NOTEBOOK: Final = 105
-"""Pixels per inch at which notebooks show a figure; it is drawn finer, for fine screens."""
-FINER: Final = 1.25
-COLORS: Final = 64
-"""Of a notebook's picture: a palette makes it a third as large, and notebooks are kept under version control."""
-
-P = ParamSpec("P")
-
 _PAPER: ContextVar[Venue | None] = ContextVar("paper", default=None)
 
 _STYLE: Final[dict[Any, Any]] = {
@@ -144,39 +136,13 @@ def width(share: float = 1.0) -> float:
     return paper.column if share <= 0.5 else paper.page
 
 
-def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Run a drawing function inside `theme()`, and let Jupyter show the figure that it returns."""
-
-    @functools.wraps(draw)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with theme():
-            figure = draw(*args, **kwargs)
-        # Jupyter knows only figures of pyplot, which nothing here touches.
-        figure._repr_png_ = functools.partial(notebook_png, figure)  # type: ignore[attr-defined]
-        return figure
-
-    return wrapper
-
-
-def notebook_png(figure: Figure) -> tuple[bytes, dict[str, int]]:
-    """A small PNG of `figure`, and the width and height in pixels at which a notebook should show it."""
-    buffer = io.BytesIO()
-    with theme():
-        figure.savefig(buffer, format="png", dpi=NOTEBOOK * FINER)
-    with Image.open(buffer) as drawn:
-        small = drawn.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
-    packed = io.BytesIO()
-    small.save(packed, "PNG", optimize=True)
-    return packed.getvalue(), {"width": round(small.width / FINER), "height": round(small.height / FINER)}
-
-
-def save(figure: Figure, folder: str | Path, name: str, *, dpi: int = 300) -> Saved:
+def save(figure: Panels | Figure | Axes, folder: str | Path, name: str, *, dpi: int = 300) -> Saved:
     """Write `figure` as `name`.png and `name`.pdf, with embedded TrueType fonts and no time stamp.
 
     Parameters
     ----------
     figure
-        What a function of this package returned.
+        What a function of this package returned, or any Matplotlib figure; of axes, the whole figure they are on.
     folder
         Created when missing.
     name
@@ -196,14 +162,28 @@ def save(figure: Figure, folder: str | Path, name: str, *, dpi: int = 300) -> Sa
     return Saved(*(write(figure, target / f"{name}{suffix}", dpi=dpi) for suffix in _METADATA))
 
 
-def write(figure: Figure, path: Path, *, dpi: int = 300) -> Path:
+def write(figure: Panels | Figure | Axes, path: Path, *, dpi: int = 300) -> Path:
     """Write `figure` to a .png or .pdf file in a folder that is there, as `save` does, and return the path.
 
     The page of a PDF is exactly as large as the figure: nothing is cropped or padded.
     """
     with theme():
-        figure.savefig(path, dpi=dpi, metadata=_METADATA[path.suffix])
+        figure_of(figure).savefig(path, dpi=dpi, metadata=_METADATA[path.suffix])
     return path
+
+
+def figure_of(drawn: Panels | Figure | Axes) -> Figure:
+    """The figure that something is on, itself if it is one.
+
+    Raises
+    ------
+    TypeError
+        If it is on none, or on a part of one.
+    """
+    figure = getattr(drawn, "figure", None)
+    if not isinstance(figure, Figure):
+        raise TypeError(f"`figure` must be what a figure function returned, or a figure, got {type(drawn).__name__}")
+    return figure
 
 
 def interval_band(ax: Axes, x: Any, low: Any, high: Any, color: str) -> None:

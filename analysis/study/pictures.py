@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from analysis import figures
-from analysis.figures import Figure, frames
+from analysis.figures import Panels, frames
 from analysis.report import ExplorerImage, ExplorerQuestion
 
 from .subject import Subject
@@ -21,7 +21,7 @@ SHOWN_TASKS = ("text", "tiny", "attribute")
 
 def draw(
     subject: Subject, dump: xr.Dataset, explorer: list[ExplorerImage], tables: Mapping[str, pd.DataFrame]
-) -> dict[str, Figure]:
+) -> dict[str, Panels]:
     """Every figure by name."""
     first = subject.samples(1)[0]
     asked = first.questions[0]
@@ -72,6 +72,6 @@ def attention_maps_of(dump: xr.Dataset, grid: tuple[int, int]) -> dict[str, Any]
     return {title: weights.to_numpy().reshape(grid) for title, weights in maps.items()}
 
 
-def save_all(drawn: Mapping[str, Figure], folder: Path) -> dict[str, Path]:
+def save_all(drawn: Mapping[str, Panels], folder: Path) -> dict[str, Path]:
     """Write every figure as PNG and PDF; the PNG files by name."""
     return {name: figures.save(figure, folder, name).png for name, figure in drawn.items()}

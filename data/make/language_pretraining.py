@@ -19,7 +19,7 @@ import typer
 from analysis import load
 from analysis.evaluation import MiniVqa
 from analysis.evaluation.store import ResultStore
-from analysis.figures import dispersion, theme
+from analysis.figures import dispersion, write
 from solvers.provenance import provenance
 
 from .language_measures import differences, picture_rows, summary, text_rows
@@ -98,8 +98,7 @@ def main(
     target.mkdir(parents=True, exist_ok=True)
     table.assign(**provenance()).to_csv(target / f"{NAME}.csv", index=False, float_format="%.6g")
     (target / f"{NAME}.jsonl").write_text(training_log(plans, work))
-    with theme():
-        dispersion(figure_frame(table), metrics=tuple(PANELS)).savefig(target / f"{NAME}.png", dpi=200)
+    write(dispersion(figure_frame(table), metrics=tuple(PANELS)), target / f"{NAME}.png", dpi=200)
     typer.echo(f"{target / NAME}.csv: {len(table)} rows")
 
 

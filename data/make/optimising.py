@@ -21,7 +21,7 @@ from analysis.causes import Exam
 from analysis.evaluation import AbstractTask, MiniVqa
 from analysis.evaluation.run import binding
 from analysis.evaluation.store import ResultStore
-from analysis.figures import accuracy_vs_value, theme
+from analysis.figures import accuracy_vs_value, write
 from analysis.models import Vlm
 from analysis.pruning.pruners import SolverPruner
 from analysis.study.run import EMBEDDED
@@ -239,8 +239,7 @@ def main(
     for name, table in tables.items():
         table.assign(**stamp).to_csv(target / f"{name}.csv", index=False, float_format="%.6g")
         typer.echo(f"{target / name}.csv: {len(table)} rows on {images} images")
-    with theme():
-        accuracy_vs_value(tables["optimising"], keep=min(KEEPS)).savefig(target / "optimising.png", dpi=200)
+    write(accuracy_vs_value(tables["optimising"], keep=min(KEEPS)), target / "optimising.png", dpi=200)
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ def tables(dump: xr.Dataset) -> dict[str, pd.DataFrame]:
 
 @pytest.fixture
 def drawings(tables: dict[str, pd.DataFrame]) -> dict[str, Draw]:
-    own = {draw.__name__: lambda draw=draw: draw(tables[draw.__name__]) for draw in figures.ATTENTION_FIGURES}
+    own = {draw.__name__: lambda draw=draw: draw(tables[draw.__name__]).figure for draw in figures.ATTENTION_FIGURES}
     curves = tables["mass_curves"]
-    return own | {"overlaid": lambda: figures.mass_curves(curves, published=figures.published_mass_curves())}
+    return own | {"overlaid": lambda: figures.mass_curves(curves, published=figures.published_mass_curves()).figure}
 
 
 def words(figure: Figure) -> list[str]:
@@ -130,7 +130,7 @@ def test_lines_carry_the_numbers(name: str, along: str, value: str, scale: float
 
 def test_histogram_leaves_gaps_and_ends_where_asked(tables: dict[str, pd.DataFrame]) -> None:
     table = tables["score_histogram"]
-    figure = figures.score_histogram(table, up_to=0.5)
+    figure = figures.score_histogram(table, up_to=0.5).figure
     line = drawn(figure, 0)[-1]
     expected = table.query("source == 'vision CLS' and layer == 4 and score <= 0.5")["share"].to_numpy()
     np.testing.assert_allclose(line[expected > 0], expected[expected > 0])
@@ -140,7 +140,7 @@ def test_histogram_leaves_gaps_and_ends_where_asked(tables: dict[str, pd.DataFra
 
 def test_maps_hold_the_mean_of_every_layer(tables: dict[str, pd.DataFrame]) -> None:
     profile = tables["position_maps"]
-    figure = figures.position_maps(profile.sample(frac=1, random_state=0).sort_values(["source", "layer"]))
+    figure = figures.position_maps(profile.sample(frac=1, random_state=0).sort_values(["source", "layer"])).figure
     panel = next(ax for ax in figure.axes if ax.get_title("left") == "Text, last token\nlayer 3")
     expected = profile.query("source == 'text last token' and layer == 3").sort_values("token")["weight"]
     np.testing.assert_allclose(panel.images[0].get_array(), expected.to_numpy().reshape(GRID))
@@ -148,7 +148,7 @@ def test_maps_hold_the_mean_of_every_layer(tables: dict[str, pd.DataFrame]) -> N
 
 def test_matrix_holds_each_pair_once(tables: dict[str, pd.DataFrame]) -> None:
     table = tables["layer_agreement"]
-    figure = figures.layer_agreement(table)
+    figure = figures.layer_agreement(table).figure
     shown = figure.axes[0].images[0].get_array()
     assert shown.shape == (11, 11)
     assert shown.count() == 12 * 11 / 2
@@ -164,12 +164,12 @@ def test_colours_of_agreement_run_below_zero_only_where_numbers_do(tables: dict[
     same = figures.layer_agreement(table.assign(estimate=0.4)).axes[0].images[0]
     assert same.get_clim() == (0, 1)
     assert figures.layer_agreement(table.assign(estimate=-0.4)).axes[0].images[0].get_clim() == (-1, 1)
-    assert "-0.00" not in words(figures.layer_agreement(table.assign(estimate=-0.001)))
+    assert "-0.00" not in words(figures.layer_agreement(table.assign(estimate=-0.001)).figure)
 
 
 def test_atlas_holds_the_metric_and_the_clusters(tables: dict[str, pd.DataFrame]) -> None:
     heads = tables["head_atlas"]
-    figure = figures.head_atlas(heads, metric="top_mass")
+    figure = figures.head_atlas(heads, metric="top_mass").figure
     shown = figure.axes[1].images[0].get_array()
     expected = heads.query("source == 'text last token'").pivot_table("top_mass", "layer", "head")
     np.testing.assert_allclose(shown, expected)
@@ -182,9 +182,9 @@ def test_atlas_holds_the_metric_and_the_clusters(tables: dict[str, pd.DataFrame]
 
 
 def test_of_many_layers_the_first_the_last_and_some_between_are_drawn(tables: dict[str, pd.DataFrame]) -> None:
-    figure = figures.index_profile(tables["index_profile"])
+    figure = figures.index_profile(tables["index_profile"]).figure
     assert [word for word in words(figure) if word.startswith("layer")] == [f"layer {n}" for n in (1, 3, 4, 1, 5, 8)]
-    two = figures.index_profile(tables["index_profile"], layers=[2, 7])
+    two = figures.index_profile(tables["index_profile"], layers=[2, 7]).figure
     assert [word for word in words(two) if word.startswith("layer")] == ["layer 2", "layer 2", "layer 7"]
     with pytest.raises(ValueError, match=r"`layers` must be among \[1, .*, 8\], got \[9\]"):
         figures.index_profile(tables["index_profile"], layers=[9])
@@ -208,7 +208,7 @@ def test_published_quartiles_get_a_panel_of_their_own(dump: xr.Dataset) -> None:
     published = figures.published_quartiles()
     assert len(published) == 4 * 32
     np.testing.assert_allclose(published.groupby("layer")["estimate"].sum(), 1, atol=0.01)  # as digitised
-    figure = figures.shift(pd.concat([ours, published]))
+    figure = figures.shift(pd.concat([ours, published])).figure
     assert figure.axes[2].get_title("left") == "LLaVA-1.5-7B, last token (published)"
     last_quarter = published.query("quartile == 4").sort_values("layer")["estimate"].to_numpy()
     assert last_quarter[0] == pytest.approx(0.786)
@@ -216,7 +216,7 @@ def test_published_quartiles_get_a_panel_of_their_own(dump: xr.Dataset) -> None:
 
 
 def test_a_quartile_alone_beside_what_was_published(tables: dict[str, pd.DataFrame]) -> None:
-    figure = figures.quartile_kept(tables["quartile_kept"])
+    figure = figures.quartile_kept(tables["quartile_kept"]).figure
     ours, theirs = figure.axes
     assert theirs.get_title("left") == "LLaVA-1.5-7B (published)"
     expected = tables["quartile_kept"].query("model == 'toy' and quartile == 3")["estimate"].to_numpy()
@@ -267,7 +267,7 @@ def test_shades_darken_to_the_hue() -> None:
 )
 def test_unusable_input_is_refused(draw: Callable, text: str | None, tables: dict[str, pd.DataFrame]) -> None:
     if text is None:
-        assert isinstance(draw(tables), Figure)  # the diagonal is not needed
+        assert draw(tables).ax.images  # the diagonal is not needed
         return
     with pytest.raises(ValueError, match=text):
         draw(tables)

@@ -38,7 +38,7 @@ def points(figure: Figure, panel: int) -> set[tuple[float, float]]:
 
 
 def test_every_solver_is_a_point_at_its_share_and_accuracy(optimising_table: pd.DataFrame) -> None:
-    figure = figures.accuracy_vs_value(optimising_table, keep=32)
+    figure = figures.accuracy_vs_value(optimising_table, keep=32).figure
     for panel, objective in enumerate(OBJECTIVES):
         rows = optimising_table[(optimising_table["keep"] == 32) & (optimising_table["objective"] == objective)]
         rows = rows[rows["accuracy"].notna()]
@@ -47,7 +47,7 @@ def test_every_solver_is_a_point_at_its_share_and_accuracy(optimising_table: pd.
 
 
 def test_names_are_printed_and_no_two_titles_touch(optimising_table: pd.DataFrame) -> None:
-    figure = figures.accuracy_vs_value(optimising_table)
+    figure = figures.accuracy_vs_value(optimising_table).figure
     figure.draw_without_rendering()
     titles = [ax.get_title("left") for ax in figure.axes]
     assert titles[:3] == ["Saliency", "Facility location", "Weighted coverage (cls)"]
@@ -63,7 +63,7 @@ def test_names_are_printed_and_no_two_titles_touch(optimising_table: pd.DataFram
 
 def test_unused_panels_stay_empty(optimising_table: pd.DataFrame) -> None:
     five = optimising_table[optimising_table["objective"].isin(OBJECTIVES[:5])]
-    figure = figures.accuracy_vs_value(five)
+    figure = figures.accuracy_vs_value(five).figure
     assert [ax.axison for ax in figure.axes] == [True] * 5 + [False] * 3
 
 
@@ -79,7 +79,7 @@ def test_tables_that_cannot_be_drawn_are_refused(optimising_table: pd.DataFrame)
 
 
 def test_a_score_has_a_bar_per_budget_and_its_interval(score_frame: pd.DataFrame) -> None:
-    figure = figures.score_accuracy(score_frame)
+    figure = figures.score_accuracy(score_frame).figure
     assert [ax.get_title("left") for ax in figure.axes] == ["192 tokens", "64 tokens"]
     for ax, keep in zip(figure.axes, (192, 64), strict=True):
         rows = score_frame[score_frame["keep"] == keep]

@@ -30,15 +30,21 @@ def drawings(
 ) -> dict[str, Draw]:
     weights = np.random.default_rng(0).random((24, 24))
     return {
-        "dispersion": lambda: figures.dispersion(attention_frame),
-        "shift": lambda: figures.shift(quartile_frame),
-        "attention_maps": lambda: figures.attention_maps(picture, {"CLS": weights, "Text, layer 6": weights**4}),
-        "certified_gap": lambda: figures.certified_gap(selection_frame),
-        "accuracy_vs_budget": lambda: figures.accuracy_vs_budget(accuracy_frame),
-        "accuracy_by_task": lambda: figures.accuracy_by_task(accuracy_frame),
-        "accuracy_vs_cost": lambda: figures.accuracy_vs_cost(accuracy_frame, cost_frame),
-        "kept_tokens": lambda: figures.kept_tokens(
-            picture, {"VisPruner": range(64), "Random": [0, 575]}, (24, 24), needed=[30, 31], notes={"Random": "red"}
+        "dispersion": lambda: figures.dispersion(attention_frame).figure,
+        "shift": lambda: figures.shift(quartile_frame).figure,
+        "attention_maps": lambda: figures.attention_maps(picture, {"CLS": weights, "Text, layer 6": weights**4}).figure,
+        "certified_gap": lambda: figures.certified_gap(selection_frame).figure,
+        "accuracy_vs_budget": lambda: figures.accuracy_vs_budget(accuracy_frame).figure,
+        "accuracy_by_task": lambda: figures.accuracy_by_task(accuracy_frame).figure,
+        "accuracy_vs_cost": lambda: figures.accuracy_vs_cost(accuracy_frame, cost_frame).figure,
+        "kept_tokens": lambda: (
+            figures.kept_tokens(
+                picture,
+                {"VisPruner": range(64), "Random": [0, 575]},
+                (24, 24),
+                needed=[30, 31],
+                notes={"Random": "red"},
+            ).figure
         ),
     }
 
@@ -79,7 +85,7 @@ def test_settings_of_the_reader_neither_change_nor_matter(drawings: dict[str, Dr
 
 
 def test_lines_carry_the_numbers_of_the_frame(accuracy_frame: pd.DataFrame) -> None:
-    figure = figures.accuracy_vs_budget(accuracy_frame)
+    figure = figures.accuracy_vs_budget(accuracy_frame).figure
     rows = accuracy_frame.query("pruner == 'VisPruner' and task == 'mean'").sort_values("keep", ascending=False)
     drawn = [np.asarray(line.get_ydata()) for line in figure.axes[0].lines]
     assert any(line.shape == (4,) and np.allclose(line, rows["estimate"]) for line in drawn)
@@ -87,7 +93,7 @@ def test_lines_carry_the_numbers_of_the_frame(accuracy_frame: pd.DataFrame) -> N
 
 
 def test_heat_map_holds_the_accuracies_best_mean_first(accuracy_frame: pd.DataFrame) -> None:
-    figure = figures.accuracy_by_task(accuracy_frame, keep=32)
+    figure = figures.accuracy_by_task(accuracy_frame, keep=32).figure
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels[:2] == ["Full model", "Oracle"]
     assert labels[-1] == "Random"
@@ -97,7 +103,7 @@ def test_heat_map_holds_the_accuracies_best_mean_first(accuracy_frame: pd.DataFr
 
 
 def test_gaps_of_zero_and_missing_bounds_have_a_place(selection_frame: pd.DataFrame) -> None:
-    figure = figures.certified_gap(selection_frame, keep=64)
+    figure = figures.certified_gap(selection_frame, keep=64).figure
     facility, log_det, max_min = figure.axes
     points = [line.get_xdata()[0] for line in facility.lines if line.get_linestyle() == "None"]
     assert points[0] == 0
@@ -108,13 +114,13 @@ def test_gaps_of_zero_and_missing_bounds_have_a_place(selection_frame: pd.DataFr
 
 
 def test_uniform_reference_is_left_out_where_there_is_none(attention_frame: pd.DataFrame) -> None:
-    assert words(figures.dispersion(attention_frame)).count("uniform") == 4
-    assert "uniform" not in words(figures.dispersion(attention_frame.assign(uniform=np.nan)))
+    assert words(figures.dispersion(attention_frame).figure).count("uniform") == 4
+    assert "uniform" not in words(figures.dispersion(attention_frame.assign(uniform=np.nan)).figure)
 
 
 def test_kept_patches_keep_their_colour_and_others_lose_it(picture: Image.Image) -> None:
     red_patch = (30 // 8 + 1) * 24 + 24 // 8
-    figure = figures.kept_tokens(picture, {"VisPruner": [red_patch]}, (24, 24))
+    figure = figures.kept_tokens(picture, {"VisPruner": [red_patch]}, (24, 24)).figure
     shown = np.asarray(figure.axes[1].images[0].get_array())
     original = np.asarray(picture) / 255
     y, x = divmod(red_patch, 24)
@@ -126,7 +132,7 @@ def test_kept_patches_keep_their_colour_and_others_lose_it(picture: Image.Image)
 
 
 def test_needed_tokens_are_outlined(picture: Image.Image) -> None:
-    figure = figures.kept_tokens(picture, {"Random": [0]}, (24, 24), needed=[25, 26])
+    figure = figures.kept_tokens(picture, {"Random": [0]}, (24, 24), needed=[25, 26]).figure
     segments = np.array(figure.axes[1].collections[0].get_segments()) + 0.5
     assert len(segments) == 6  # two patches side by side have a border of six edges
     assert segments[..., 0].min() == 8

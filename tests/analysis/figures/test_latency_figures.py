@@ -22,9 +22,9 @@ def drawings(
     accuracy = accuracy_frame.replace({"pruner": {"VisPruner": "vispruner", "DivPrune": "divprune"}})
     device, work = figures.device_of(large_latency_frame), figures.counted(large_latency_frame)
     return {
-        "accuracy_vs_latency": lambda: figures.accuracy_vs_latency(accuracy, latency_frame),
-        "flops_vs_latency": lambda: figures.flops_vs_latency(work),
-        "roofline": lambda: figures.roofline(figures.phases_of(large_latency_frame), device),
+        "accuracy_vs_latency": lambda: figures.accuracy_vs_latency(accuracy, latency_frame).figure,
+        "flops_vs_latency": lambda: figures.flops_vs_latency(work).figure,
+        "roofline": lambda: figures.roofline(figures.phases_of(large_latency_frame), device).figure,
     }
 
 

@@ -156,7 +156,7 @@ def comparison() -> dict[str, Any]:
 
 def drawn(entry: PaperFigure, inputs: dict[str, Any], venue: str) -> Figure:
     with figures.on_paper(venue):
-        return entry.draw(*(inputs[name] for name in entry.inputs))
+        return entry.draw(*(inputs[name] for name in entry.inputs)).figure
 
 
 def wordless(figure: Figure) -> np.ndarray:

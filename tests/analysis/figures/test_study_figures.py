@@ -28,11 +28,11 @@ def comparison(make_problem: Callable) -> Study:
 @pytest.fixture
 def drawings(comparison: Study) -> dict[str, Draw]:
     return {
-        "performance_profile": lambda: figures.performance_profile(comparison.performance_profile()),
-        "critical_difference": lambda: figures.critical_difference(comparison.critical_difference()),
-        "gap_versus_time": lambda: figures.gap_versus_time(comparison.gap_versus_time()),
-        "pareto": lambda: figures.pareto(comparison.pareto(), budget=6),
-        "overlap": lambda: figures.overlap(comparison.overlap()),
+        "performance_profile": lambda: figures.performance_profile(comparison.performance_profile()).figure,
+        "critical_difference": lambda: figures.critical_difference(comparison.critical_difference()).figure,
+        "gap_versus_time": lambda: figures.gap_versus_time(comparison.gap_versus_time()).figure,
+        "pareto": lambda: figures.pareto(comparison.pareto(), budget=6).figure,
+        "overlap": lambda: figures.overlap(comparison.overlap()).figure,
     }
 
 
@@ -67,7 +67,7 @@ def test_profile_shows_the_shares(comparison: Study) -> None:
 
 def test_diagram_has_a_bar_for_every_group_and_a_place_for_every_rank(comparison: Study) -> None:
     result = comparison.critical_difference()
-    figure = figures.critical_difference(result)
+    figure = figures.critical_difference(result).figure
     bars = [line for line in figure.axes[0].lines if line.get_linewidth() == 2.6]
     assert len(bars) == len(result.groups) > 0
     for bar, group in zip(bars, result.groups, strict=True):
@@ -80,7 +80,7 @@ def test_diagram_has_a_bar_for_every_group_and_a_place_for_every_rank(comparison
 
 def test_progress_shows_both_gaps_of_the_anytime_solver(comparison: Study) -> None:
     frame = comparison.gap_versus_time()
-    figure = figures.gap_versus_time(frame, budget=6)
+    figure = figures.gap_versus_time(frame, budget=6).figure
     rows = frame.query("objective == 'FacilityLocation' and budget == 6 and solver == 'Exact'")
     for column in ("relative_gap", "proven_gap"):
         assert any(line.size == len(rows) and np.allclose(line, 100 * rows[column]) for line in curves(figure))
@@ -89,7 +89,7 @@ def test_progress_shows_both_gaps_of_the_anytime_solver(comparison: Study) -> No
 
 def test_front_joins_the_efficient_and_fills_them(comparison: Study) -> None:
     front = comparison.pareto()
-    figure = figures.pareto(front, budget=3)
+    figure = figures.pareto(front, budget=3).figure
     rows = front.query("objective == 'FacilityLocation' and budget == 3")
     steps, *points = figure.axes[0].lines
     np.testing.assert_allclose(np.asarray(steps.get_ydata(), float), 100 * rows[rows["efficient"]]["relative_gap"])
