@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -98,14 +99,17 @@ class VisualTokens:
         self._check("attention_map", (n, n))
         for name in ("keys", "last_keys"):
             self._check(name, (n, *np.shape(getattr(self, name))[1:]))
-        if self.text is not None:
-            self._check("text", (len(self.text), hidden))
         if self.groups is not None and np.shape(self.groups) != (n,):
             raise ValueError(f"`groups` must have shape [{n}] on a grid of {self.grid}, got {np.shape(self.groups)}")
-        if self.needed is not None:
-            object.__setattr__(self, "needed", token_indices(self.needed, n))
+        self._check_question()
         if self._cosines is None or self._cosines.rows is not self.projected:
             object.__setattr__(self, "_cosines", _Cosines(self.projected))
+
+    def _check_question(self) -> None:
+        if self.text is not None:
+            self._check("text", (len(self.text), np.shape(self.projected)[-1]))
+        if self.needed is not None:
+            object.__setattr__(self, "needed", token_indices(self.needed, len(self)))
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
         if getattr(self, name) is None:
@@ -142,11 +146,18 @@ class VisualTokens:
 
     def asked(self, text: npt.ArrayLike) -> VisualTokens:
         """The same tokens with the word embeddings of a question [word, hidden]."""
-        return replace(self, text=np.asarray(text, dtype=np.float32))
+        return self._with("text", np.asarray(text, dtype=np.float32))
 
     def with_needed(self, needed: npt.ArrayLike) -> VisualTokens:
         """The same tokens with the ground truth of a question."""
-        return replace(self, needed=np.asarray(needed))
+        return self._with("needed", np.asarray(needed))
+
+    def _with(self, name: str, value: Any) -> VisualTokens:
+        """The same tokens with another value of what depends on the question; the rest was checked already."""
+        tokens = copy.copy(self)
+        object.__setattr__(tokens, name, value)
+        tokens._check_question()
+        return tokens
 
     def only(self, tokens: IntArray) -> VisualTokens:
         """Some of the tokens as a picture in a single row, without the fields that count tokens of the whole one."""

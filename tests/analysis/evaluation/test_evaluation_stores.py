@@ -188,6 +188,23 @@ def test_a_store_returns_parts_in_the_order_asked_for(empty_store: ResultStore) 
     assert empty_store.read(["x/a", "x/b", "x/a"])["value"].tolist() == [1, 2, 1]
 
 
+def test_parts_are_put_together_as_pandas_would(empty_store: ResultStore) -> None:
+    parts = {
+        "plain": pd.DataFrame({"n": [1, 2], "text": ["a", None], "right": [True, False]}),
+        "missing": pd.DataFrame({"n": [0.5], "text": [None]}),
+        "mixed": pd.DataFrame({"n": ["many"], "text": ["b"], "right": [True]}),
+    }
+    for name, part in parts.items():
+        empty_store.put(name, part)
+    for names in (["plain", "missing"], ["missing", "plain"], list(parts)):
+        found = empty_store.read(names)
+        expected = pd.concat([parts[name] for name in names], ignore_index=True)
+        assert list(found.columns) == list(expected.columns)
+        for column in expected:
+            assert found[column].isna().tolist() == expected[column].isna().tolist()
+            assert found[column].dropna().tolist() == expected[column].dropna().tolist()
+
+
 def test_a_leftover_of_the_first_write_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".binding.json.123").write_text("{")
     assert "x" not in ResultStore(tmp_path, {"model": "a"})
