@@ -46,14 +46,17 @@ class AttentionEvidence:
         """Keep what is wanted of one call: an entry per picture."""
         wanted = self.modules.get(module, set())
         first = int(self._adapter.has_cls)
-        if wanted & {"cls", "first_cls", "attention_map"}:
-            whole = "attention_map" in wanted or not first
-            rows = call.mean_rows(None if whole else torch.zeros(1, dtype=torch.int64))
-            received = rows[:, 0, 1:] if first else rows.mean(1)
-            for name in wanted & {"cls", "first_cls"}:
-                self._heard[name] += list(received)
+        rows = wanted & {"cls", "first_cls"}
+        if "attention_map" in wanted or (rows and not first):
+            whole = call.mean_rows(None)
             if "attention_map" in wanted:
-                self._heard["attention_map"] += list(rows[:, first:, first:])
+                self._heard["attention_map"] += list(whole[:, first:, first:])
+        if rows:
+            # Not read off the map where there is one: it is summed in another order, and a pruner must not keep other
+            # tokens because another one, which wants the map, is compared with it.
+            received = call.mean_rows(torch.zeros(1, dtype=torch.int64))[:, 0, 1:] if first else whole.mean(1)
+            for name in rows:
+                self._heard[name] += list(received)
         if "keys" in wanted:
             self._heard["keys"] += list(call.key.float().mean(1)[:, first:])
         if wanted & {"last_cls", "last_keys"}:

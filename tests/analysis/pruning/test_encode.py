@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import BatchFeature
 
 from analysis.capture import MeanReceived, record
 from analysis.models import Vlm
 from analysis.pruning import encode_images, prune, pruners
+from analysis.pruning.attention_evidence import BLOCK_OF
 from analysis.pruning.encode import watch
 
 
@@ -43,6 +46,19 @@ def test_attention_is_that_of_the_block_whose_output_the_features_are(any_vlm: V
         np.testing.assert_allclose(with_map[row].cls, maps[row, 0, 1:], atol=2e-5)
         np.testing.assert_allclose(without[row].cls, maps[row, 0, 1:], atol=2e-5)
         np.testing.assert_allclose(with_map[row].attention_map, maps[row, 1:, 1:], atol=2e-5)
+
+
+@pytest.mark.parametrize("fixture", ["tiny_vlm", "siglip_vlm"])
+def test_evidence_does_not_depend_on_what_else_is_wanted(
+    fixture: str, request: pytest.FixtureRequest, tiny_image: Callable[[int], Image.Image]
+) -> None:
+    """To the last bit, since rules break near ties by it: who else is compared must not change what a rule keeps."""
+    vlm: Vlm = request.getfixturevalue(fixture)
+    pixels = vlm.prepare([tiny_image(seed) for seed in range(16)], ["what color is it ?"] * 16)["pixel_values"]
+    everything = encode_images(vlm, pixels, BLOCK_OF)
+    for name in BLOCK_OF:
+        for image, alone in enumerate(encode_images(vlm, pixels, {name})):
+            np.testing.assert_array_equal(getattr(everything[image], name), getattr(alone, name), err_msg=name)
 
 
 def test_batch_equals_singles(any_vlm: Vlm, left_padded: BatchFeature) -> None:
