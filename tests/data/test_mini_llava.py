@@ -45,7 +45,9 @@ def test_the_gate_is_passed_by_what_was_measured():
     priors = {
         task: rows["answer"].value_counts(normalize=True).iloc[0] for task, rows in frame.groupby("task", sort=False)
     }
-    tables = {name: pd.read_csv(DATA / "measured" / f"{name}.csv") for name in ("reliability", "needed", "fastv")}
+    tables = {
+        name: pd.read_csv(DATA / "measured" / f"{name}.csv") for name in ("reliability", "needed", "fastv", "compact")
+    }
     checks = judge(MEASURED, priors, megabytes=megabytes(FOLDER), **tables)
     assert passed(checks), printed(checks)
     card = (FOLDER / "README.md").read_text()

@@ -66,6 +66,7 @@ def judge(
     fastv: pd.DataFrame,
     compact: pd.DataFrame,
     megabytes: float,
+    trainings: pd.DataFrame | None = None,
     left_out: int = 0,
     unranked: str = "",
 ) -> list[Check]:
@@ -83,6 +84,8 @@ def judge(
         What `measure_needed`, `measure_fastv` and `measure_compact` returned.
     megabytes
         Size of the model folder.
+    trainings
+        What `ranking_agreement` returned for the model and others that were trained alike, where somebody asked.
     left_out
         Images of the split that were not asked: such a quick look never passes.
     unranked
@@ -114,6 +117,7 @@ def judge(
         for task in FLOORS
     ]
     checks += _ranking(reliability, unranked)
+    checks += [] if trainings is None else _trainings(trainings)
     short = [f"{task} has no question with evidence" for task in FLOORS if task not in set(needed["task"])]
     short += judge_needed(needed)
     checks += [
@@ -132,6 +136,17 @@ def _ranking(reliability: pd.DataFrame, unranked: str) -> list[Check]:
     what = "split-half correlation of the pruners at"
     binding = Check(f"{what} {BUDGET}", found.pop(BUDGET, math.nan), least=CORRELATION, note=unranked)
     return [binding, *(Check(f"{what} {keep}", value, binding=False) for keep, value in found.items())]
+
+
+def _trainings(agreement: pd.DataFrame) -> list[Check]:
+    at = agreement[agreement["keep"] == BUDGET]
+    trained = len({*at["model"], *at["other"]})
+    return [
+        Check(
+            f"pairs of pruners that {trained} trainings rank oppositely at {BUDGET}", at["contradicted"].sum(), most=0
+        ),
+        Check(f"least Kendall tau between {trained} trainings at {BUDGET}", at["tau"].min(), binding=False),
+    ]
 
 
 def passed(checks: Sequence[Check]) -> bool:

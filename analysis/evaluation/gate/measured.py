@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.models import Vlm
 from analysis.pruning import AbstractPruner
 from analysis.pruning.pruners import FastV, Oracle
+from solvers.files import data_folder
 
 from ..accuracy import MEAN, accuracy_table
 from ..reliability import split_half
@@ -33,6 +34,7 @@ class Measured(NamedTuple):
     needed: pd.DataFrame
     fastv: pd.DataFrame
     compact: pd.DataFrame
+    trainings: pd.DataFrame | None
     left_out: int
     unranked: str
 
@@ -77,9 +79,20 @@ def measure(
         needed=measure_needed(vlm, task, min(images, CHECKED_IMAGES), store=store, **options),
         fastv=measure_fastv(vlm, task, min(images, FASTV_IMAGES), fastv_keeps, store=store, **options),
         compact=measure_compact(vlm, task, min(images, CHECKED_IMAGES), store=store, **options),
+        trainings=recorded_trainings(vlm.config_hash),
         left_out=len(task) - images,
         unranked=unranked,
     )
+
+
+def recorded_trainings(config_hash: str) -> pd.DataFrame | None:
+    """How well other trainings of a model rank the pruners as it does: the rows of `data/measured/seeds_agreement.csv`,
+    which takes hours to make, if the model of this hash is among those compared there."""
+    try:
+        table = pd.read_csv(data_folder("measured") / "seeds_agreement.csv")
+    except FileNotFoundError:
+        return None
+    return table if config_hash in table["config_hash"].iloc[0].split("+") else None
 
 
 def majority_priors(rows: pd.DataFrame) -> dict[str, float]:

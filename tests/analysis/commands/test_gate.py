@@ -77,7 +77,7 @@ def measured_before(monkeypatch: pytest.MonkeyPatch):
         for task, value in replaced.items():
             accuracy.loc[(accuracy["pruner"] == "none") & (accuracy["task"] == task), "estimate"] = value
         tables = {name: pd.read_csv(MEASURED / f"{name}.csv") for name in ("reliability", "needed", "fastv", "compact")}
-        measured = Measured(accuracy, dict.fromkeys(FLOORS, 0.1), **tables, left_out=0, unranked="")
+        measured = Measured(accuracy, dict.fromkeys(FLOORS, 0.1), **tables, trainings=None, left_out=0, unranked="")
         monkeypatch.setattr("analysis.evaluation.evaluate", lambda *_, **__: pd.DataFrame())
         monkeypatch.setattr("analysis.evaluation.gate.measure", lambda *_, **__: measured)
 

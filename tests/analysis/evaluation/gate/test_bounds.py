@@ -115,6 +115,18 @@ def test_every_task_of_the_benchmark_has_a_floor():
     assert tuple(FLOORS) == TASKS
 
 
+def test_trainings_must_not_contradict_each_other():
+    rows = [("a", "b", 64, 0.9, 0), ("a", "c", 64, 0.7, 0), ("a", "b", 32, 0.1, 5)]
+    trainings = pd.DataFrame(rows, columns=["model", "other", "keep", "tau", "contradicted"])
+    checks = {check.what: check for check in judge(**measured(), trainings=trainings)}
+    assert checks["least Kendall tau between 3 trainings at 64"].value == 0.7
+    what = "pairs of pruners that 3 trainings rank oppositely at 64"
+    assert (checks[what].value, checks[what].verdict) == (0, "passed")
+    worse = trainings.assign(contradicted=[0, 1, 0])
+    assert failing(**measured(), trainings=worse) == [what]
+    assert not any("trainings" in check.what for check in judge(**measured()))
+
+
 def test_what_was_not_measured_never_passes():
     assert not Check("x", math.nan, least=0.1).holds
     assert not Check("x", math.nan, most=0.1).holds
