@@ -50,6 +50,12 @@ def evaluate(
     position_ids: Annotated[
         str, typer.Option(help="keep or compact; by default each method's own.", show_default=False)
     ] = "",
+    tiles: Annotated[
+        str, typer.Option(help="Prune pictures that an image is cut into one by one (each) or as one (together).")
+    ] = "each",
+    separators: Annotated[
+        str, typer.Option(help="What becomes of newlines and other placeholders without content: drop or keep.")
+    ] = "drop",
     images: Annotated[int | None, typer.Option(min=1, help="Only so many images, from the start.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 16,
     device: Device = "cpu",
@@ -78,6 +84,8 @@ def evaluate(
         store=place / "answers",
         seeds=drawn,
         position_ids=position_ids or None,
+        tiles=tiles,
+        separators=separators,
         images=images,
         max_new_tokens=max_new_tokens,
         n_jobs=n_jobs,

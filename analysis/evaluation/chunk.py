@@ -86,6 +86,8 @@ class Chunk:
             "visual_tokens": sum(answer.by_layer) / len(answer.by_layer),
             "tokens_by_layer": run_lengths(answer.by_layer),
             "position_ids": setting.policy,
+            "tiles": setting.tiles,
+            "separators": setting.separators,
             "seed": setting.seed,
             "image_id": sample.image_id,
             "question_id": question.question_id,

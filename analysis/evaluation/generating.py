@@ -83,7 +83,14 @@ class Generated:
             return nullcontext()
         truth = [question.needed for question in asked] if "needed" in setting.pruner.needs else None
         return prune(
-            self.vlm, setting.pruner, setting.keep, position_ids=setting.policy, seed=setting.seed, needed=truth
+            self.vlm,
+            setting.pruner,
+            setting.keep,
+            position_ids=setting.policy,
+            separators=setting.separators,
+            tiles=setting.tiles,
+            seed=setting.seed,
+            needed=truth,
         )
 
     def _words(self, inputs: Any) -> list[int]:

@@ -31,6 +31,8 @@ def evaluate(
     store: Path | str | None = None,
     seeds: Sequence[int] = (0,),
     position_ids: str | None = None,
+    tiles: str = "each",
+    separators: str = "drop",
     images: int | None = None,
     max_new_tokens: int = 16,
     n_jobs: int | None = None,
@@ -65,6 +67,9 @@ def evaluate(
         Seeds for pruners that draw; the others repeat theirs, at no cost where images are encoded once.
     position_ids
         "keep" or "compact", see `analysis.pruning.inputs.PositionPolicy`; None takes each method's own.
+    tiles, separators
+        As `prune` takes them: whether the pictures that an image is cut into are pruned one by one or as one, and what
+        becomes of placeholders that show nothing. Of no effect where an image is one picture without any.
     images
         Use only this many images of the task, from its start.
     max_new_tokens
@@ -82,9 +87,9 @@ def evaluate(
     pandas.DataFrame
         A row per question and setting: model, pruner, keep (budget; of the stock model n, or 1, a share, where images
         differ in n), kept (tokens in the last layer that attends to any, separators included), visual_tokens
-        (mean over layers), tokens_by_layer (such as "2x576 4x64"), position_ids, seed, image_id, question_id, task,
-        question, answer, prediction, correct (or what `task.marks` has in its place, such as score), n_visual (n,
-        visual tokens of the image that budgets count), n_text (text tokens of the prompt), flops (vision tower,
+        (mean over layers), tokens_by_layer (such as "2x576 4x64"), position_ids, tiles, separators, seed, image_id,
+        question_id, task, question, answer, prediction, correct (or what `task.marks` has in its place, such as score),
+        n_visual (n, visual tokens of the image that budgets count), n_text (text tokens of the prompt), flops (vision tower,
         projector and prefill, see `cost`) and kv_bytes (both NaN for families that `cost` does not count), select_ms
         (wall time of the selection, once per image where the pruner ignores the question; NaN where `generate`
         answers), and the columns of `solvers.provenance`, as they were when the row was computed.
@@ -107,7 +112,7 @@ def evaluate(
     total = len(benchmark)
     if images is not None and not 1 <= images <= total:
         raise ValueError(f"`images` must be in [1, {total}], the images of task {benchmark.name!r}, got {images}")
-    settings = settings_of(vlm, benchmark, pruners, keeps, seeds, position_ids)
+    settings = settings_of(vlm, benchmark, pruners, keeps, seeds, position_ids, tiles=tiles, separators=separators)
     results = ResultStore(store, binding(vlm, benchmark) | {"max_new_tokens": max_new_tokens})
     jobs = 1 if n_jobs == 1 else joblib.effective_n_jobs(n_jobs)
     total = images or total
@@ -159,10 +164,12 @@ def _elsewhere(source: Source, shards: Sequence[Shard], jobs: int) -> Iterator[t
 
 def _completed(rows: pd.DataFrame, vlm: Vlm) -> pd.DataFrame:
     """Rows under the model's present name, one model being one whatever its folder was called when a part was stored,
-    and with the column `n_visual`, which parts of earlier releases lack: their images all had as many tokens."""
-    names = [name for name in rows.columns if name != "n_visual"]
+    and with the columns that parts of earlier releases lack: their images all had as many tokens, and were pruned as is
+    the default now."""
+    names = [name for name in rows.columns if name not in {"n_visual", "tiles", "separators"}]
     names.insert(names.index("n_text"), "n_visual")
-    complete = rows.reindex(columns=names).assign(model=vlm.id)
+    at = names.index("seed")
+    complete = rows.reindex(columns=[*names[:at], "tiles", "separators", *names[at:]]).assign(model=vlm.id)
     if complete["n_visual"].isna().any():
         complete["n_visual"] = complete["n_visual"].fillna(vlm.adapter.tokens(vlm.model)).astype("int64")
-    return complete
+    return complete.fillna({"tiles": "each", "separators": "drop"})

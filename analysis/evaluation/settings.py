@@ -15,6 +15,7 @@ from analysis.pruning.inputs import PositionPolicy
 from analysis.pruning.prune import own_policy, prune
 from analysis.pruning.pruner import AbstractPruner, Keep, budget_of, checked_keep
 from analysis.pruning.pruners import as_pruner
+from analysis.pruning.selection import SeparatorPolicy, TilePolicy, checked_separators, checked_tiles
 from solvers.names import identity
 
 from .tasks import AbstractTask
@@ -36,6 +37,8 @@ class Setting:
     policy: PositionPolicy
     packed: bool
     """Whether the questions of an image can be answered in one packed sequence; else by `generate`."""
+    tiles: TilePolicy = "each"
+    separators: SeparatorPolicy = "drop"
 
     def part(self, start: int, stop: int) -> str:
         """Name of the part that holds images `start` to `stop` of the task under this setting."""
@@ -44,7 +47,9 @@ class Setting:
         parameters = identity(self.pruner) if self.pruner else STOCK
         digest = hashlib.sha256(parameters.encode()).hexdigest()[:8]
         budget = f"share{self.keep!r}" if isinstance(self.keep, float) else f"keep{self.keep:04d}"
-        return f"{readable}-{digest}/{budget}-{self.policy}-seed{self.seed}-images{start:06d}-{stop:06d}"
+        # Stores that are older than these two hold what is now the default.
+        how = ("-together" if self.tiles == "together" else "") + ("-separators" if self.separators == "keep" else "")
+        return f"{readable}-{digest}/{budget}-{self.policy}{how}-seed{self.seed}-images{start:06d}-{stop:06d}"
 
 
 def settings_of(
@@ -54,6 +59,9 @@ def settings_of(
     keeps: Sequence[Keep],
     seeds: Sequence[int],
     position_ids: str | None,
+    *,
+    tiles: str = "each",
+    separators: str = "drop",
 ) -> list[Setting]:
     """The stock model first, then every pruner with every budget and seed; arguments as those of `evaluate`."""
     chosen = _named(pruners)
@@ -69,8 +77,9 @@ def settings_of(
     packable = one_picture(vlm)
     stock = Setting(STOCK, None, everything, 0, "keep", packable)
     policies = {name: own_policy(vlm.adapter, pruner, position_ids) for name, pruner in chosen.items()}
+    how = checked_tiles(tiles), checked_separators(separators)
     settings = [stock] + [
-        Setting(name, pruner, keep, seed, policies[name], packable and not (pruner.inside or pruner.in_encoder))
+        Setting(name, pruner, keep, seed, policies[name], packable and not (pruner.inside or pruner.in_encoder), *how)
         for name, pruner in chosen.items()
         for keep in budgets
         for seed in dict.fromkeys(int(seed) for seed in seeds)

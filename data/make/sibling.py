@@ -92,6 +92,18 @@ def main(
     for vlm in sibling.vlms():
         store = folder / "answers" / vlm.config_hash
         answers.append(evaluate(vlm, task, sibling.pruners, KEEPS, position_ids="keep", store=store, n_jobs=n_jobs))
+        if vlm.id == sibling.model and sibling.together:
+            whole = evaluate(
+                vlm,
+                task,
+                sibling.pruners_together,
+                KEEPS,
+                position_ids="keep",
+                tiles="together",
+                store=store,
+                n_jobs=n_jobs,
+            )
+            answers.append(whole[whole["pruner"] != "none"])
         evidence.append(needed_recall(vlm, task))
         stamps.append({"model": vlm.id, "config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()})
     rows = pd.concat(answers, ignore_index=True)

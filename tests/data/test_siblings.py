@@ -43,7 +43,8 @@ def test_the_measured_models_are_the_shipped_ones(sibling):
 def test_every_task_was_measured_at_every_budget(sibling):
     own = measured(sibling)[measured(sibling)["model"] == sibling.model]
     cells = own[own["pruner"] != "none"].groupby(["pruner", "keep"])["task"].agg(set)
-    assert set(cells.index) == {(name, keep) for name in sibling.pruners for keep in KEEPS}
+    names = (*sibling.pruners, *sibling.pruners_together)
+    assert set(cells.index) == {(name, keep) for name in names for keep in KEEPS}
     assert all(tasks == {*TASKS, "mean"} for tasks in cells)
     assert set(own.loc[own["pruner"] == "none", "task"]) == {*TASKS, "mean"}
 

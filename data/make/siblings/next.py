@@ -10,7 +10,9 @@ crops of 64 px, and seen once more as a whole, shrunk to 64 px; CLIP vision towe
 {vision.num_hidden_layers} layers of width {vision.hidden_size}, the same for all; features of layer -2). That is 64
 tokens of the whole picture, 576 of the crops and 24 newlines, in front of a Llama of {text.num_hidden_layers} layers.
 It is there so that pruning tile by tile, and what each tile's budget should be, is measured on a trained model.
-Licence: Apache-2.0, as the project. Outside the questions of `data/mini_vqa` it knows nothing.
+Below, rules prune picture by picture with equal shares of the budget, HiRED with shares of its own; those marked
+"together" see all pictures as one. Licence: Apache-2.0, as the project. Outside the questions of `data/mini_vqa` it
+knows nothing.
 
 ```python
 vlm = analysis.load("data/mini_llava_next")
@@ -36,4 +38,5 @@ NEXT = Sibling(
     signal="the CLS rows of the crops, put together,",
     warm=WARM,
     weakness=WEAKNESS,
+    together=("vispruner", "fastervlm", "divprune"),
 )

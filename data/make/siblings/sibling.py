@@ -73,6 +73,8 @@ class Sibling:
         What the names of its tables in `data/measured` begin with.
     pruners
         Those it is measured under.
+    together
+        Those that also see the pictures of an image as one.
     description, origin, signal, warm, weakness
         What its card says of it: first paragraphs (`str.format` fills in parameters, vision and text), the origin in
         few words, which attention its evidence is, what the warm start does, and what it cannot do.
@@ -86,6 +88,7 @@ class Sibling:
     signal: str
     warm: str
     weakness: str
+    together: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -95,6 +98,11 @@ class Sibling:
     def model(self) -> str:
         """Its name in the tables."""
         return f"data/{self.name}"
+
+    @property
+    def pruners_together(self) -> dict[str, str]:
+        """The entries of `together` by their names in the tables."""
+        return {f"{name}, together": name for name in self.together}
 
     @property
     def folder(self) -> Path:
@@ -162,11 +170,13 @@ class Sibling:
         unpruned = cells["pruner"] == "none"
         rows: list[tuple[str, int | str, pd.Series]] = [("none", "all", unpruned)]
         rows += [
-            (name, keep, (cells["pruner"] == name) & (cells["keep"] == keep)) for name in self.pruners for keep in KEEPS
+            (name, keep, (cells["pruner"] == name) & (cells["keep"] == keep))
+            for name in (*self.pruners, *self.pruners_together)
+            for keep in KEEPS
         ]
         for name, keep, chosen in rows:
-            at = {row["model"]: row for _, row in cells[chosen].iterrows()}
-            lines.append(f"| {name} | {keep} | " + " | ".join(_interval(at[model]) for model in models) + " |")
+            at = {row["model"]: _interval(row) for _, row in cells[chosen].iterrows()}
+            lines.append(f"| {name} | {keep} | " + " | ".join(at.get(model, "") for model in models) + " |")
         return "\n".join(lines)
 
     def most_lost(self, accuracy: pd.DataFrame, tasks: int = 2) -> str:

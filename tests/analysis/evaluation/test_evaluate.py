@@ -22,7 +22,8 @@ from .same_rows import same
 
 ROOT = Path(__file__).parents[3]
 COLUMNS = [
-    *("model", "pruner", "keep", "kept", "visual_tokens", "tokens_by_layer", "position_ids", "seed", "image_id"),
+    *("model", "pruner", "keep", "kept", "visual_tokens", "tokens_by_layer", "position_ids", "tiles", "separators"),
+    *("seed", "image_id"),
     *("question_id", "task", "question", "answer", "prediction", "correct", "n_visual", "n_text", "flops", "kv_bytes"),
     "select_ms",
 ]

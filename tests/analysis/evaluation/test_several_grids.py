@@ -68,6 +68,31 @@ def test_answers_are_those_of_generate_alone(family: str, name: str) -> None:
         assert expected != stock or keep > 5
 
 
+@pytest.mark.parametrize("how", [{"tiles": "together"}, {"separators": "keep"}])
+def test_tiles_and_separators_are_those_of_prune(how: dict[str, str], tmp_path: Path) -> None:
+    vlm = vlm_of("llava_next")
+    plain = evaluate(vlm, SeveralSizes(), ["vispruner"], (5,), store=tmp_path, **QUIET)
+    parts = set(tmp_path.rglob("*.parquet"))
+    frame = evaluate(vlm, SeveralSizes(), ["vispruner"], (5,), store=tmp_path, **how, **QUIET)
+    rows, before = (table[table["pruner"] == "vispruner"] for table in (frame, plain))
+    assert rows["prediction"].tolist() == alone(vlm, "vispruner", 5, **how)
+    assert rows["prediction"].tolist() != before["prediction"].tolist()
+    assert rows[[*how]].drop_duplicates().to_dict("records") == [how]
+    assert before["tiles"].eq("each").all()
+    assert before["separators"].eq("drop").all()
+    added = set(tmp_path.rglob("*.parquet")) - parts
+    assert len(added) == 1, "the stock model's answers are shared"
+    same(evaluate(vlm, SeveralSizes(), ["vispruner"], (5,), store=tmp_path, **QUIET), plain)
+    with pytest.raises(ValueError, match="a question twice under one setting"):
+        accuracy_table(pd.concat([frame, plain]))
+
+
+@pytest.mark.parametrize(("option", "value"), [("tiles", "eech"), ("separators", "kept")])
+def test_unknown_policies_are_named(option: str, value: str) -> None:
+    with pytest.raises(KeyError, match=f"{option} policy"):
+        evaluate(vlm_of("llava_next"), SeveralSizes(1), ["random"], (5,), **{option: value}, **QUIET)
+
+
 @pytest.mark.parametrize("family", RELATIVES)
 def test_relatives_are_answered_alike(family: str) -> None:
     vlm = vlm_of(family)
