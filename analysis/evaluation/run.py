@@ -86,10 +86,10 @@ def evaluate(
     -------
     pandas.DataFrame
         A row per question and setting: model, pruner, keep (budget; of the stock model n, or 1, a share, where images
-        differ in n), kept (tokens in the last layer that attends to any, separators included), visual_tokens
-        (mean over layers), tokens_by_layer (such as "2x576 4x64"), position_ids, tiles, separators, seed, image_id,
-        question_id, task, question, answer, prediction, correct (or what `task.marks` has in its place, such as score),
-        n_visual (n, visual tokens of the image that budgets count), n_text (text tokens of the prompt), flops (vision tower,
+        differ in n), kept (tokens in the last layer that attends to any, separators included), visual_tokens (mean over
+        layers), tokens_by_layer (such as "2x576 4x64"), position_ids, tiles, separators, seed, image_id, question_id,
+        task, question, answer, prediction, correct (or what `task.marks` has in its place, such as score), n_visual (n,
+        visual tokens of the image that budgets count), n_text (text tokens of the prompt), flops (vision tower,
         projector and prefill, see `cost`) and kv_bytes (both NaN for families that `cost` does not count), select_ms
         (wall time of the selection, once per image where the pruner ignores the question; NaN where `generate`
         answers), and the columns of `solvers.provenance`, as they were when the row was computed.
