@@ -9,8 +9,7 @@ import pandas as pd
 
 from solvers.arrays import Float64Array
 
-from .accuracy import SETTING
-from .reliability import by_image
+from .reliability import by_image, check_answers
 from .settings import STOCK
 
 LEVEL = 0.95
@@ -66,9 +65,7 @@ def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int =
 
 
 def _check(frame: pd.DataFrame, resamples: int) -> None:
-    missing = [name for name in (*SETTING, "image_id", "task", "correct") if name not in frame.columns]
-    if missing:
-        raise ValueError(f"`frame` lacks the column(s) {', '.join(missing)}")
+    check_answers(frame)
     if resamples < 1:
         raise ValueError(f"`resamples` must be at least 1, got {resamples}")
     policies = frame["position_ids"].unique()

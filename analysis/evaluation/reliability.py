@@ -65,9 +65,7 @@ def split_half(frame: pd.DataFrame, *, splits: int = 200, seed: int = 0) -> pd.D
 
 
 def _check(frame: pd.DataFrame, splits: int) -> None:
-    missing = [name for name in (*SETTING, "image_id", "task", "correct") if name not in frame.columns]
-    if missing:
-        raise ValueError(f"`frame` lacks the column(s) {', '.join(missing)}")
+    check_answers(frame)
     if splits < 1:
         raise ValueError(f"`splits` must be at least 1, got {splits}")
     for name in ("model", "position_ids"):
@@ -79,6 +77,13 @@ def _check(frame: pd.DataFrame, splits: int) -> None:
     scarce = frame.groupby("task")["image_id"].nunique()
     if len(frame) == 0 or scarce.min() < 2:
         raise ValueError("every task must occur in at least 2 images")
+
+
+def check_answers(frame: pd.DataFrame) -> None:
+    """Raise ValueError if `frame` lacks columns that a ranking needs."""
+    missing = [name for name in (*SETTING, "image_id", "task", "correct") if name not in frame.columns]
+    if missing:
+        raise ValueError(f"`frame` lacks the column(s) {', '.join(missing)}")
 
 
 def by_image(cell: pd.DataFrame, pruners: Sequence[str], images: np.ndarray, how: str) -> np.ndarray:
