@@ -200,7 +200,6 @@ class _Decoder:
         self.suppressed: list[int] = settings.suppress_tokens or []
         self.device, self.dtype = vlm.model.device, vlm.model.dtype
         text = vlm.model.config.get_text_config()
-        self.eager = text._attn_implementation == "eager"
         self.cache = DynamicCache(config=text)
         self.contexts = contexts
         self._lay_out(policy)
@@ -287,9 +286,7 @@ class _Decoder:
         return self._mask(self._visible(self.owners) & causal)
 
     def _mask(self, visible: Tensor) -> Tensor:
-        if not self.eager:
-            return visible[:, None]
-        # eager attention adds whatever mask it is given
+        # Added to the scores: eager attention takes no other, and sdpa makes one of booleans anew in every layer.
         mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device)
         return mask.masked_fill_(~visible, torch.finfo(self.dtype).min)[:, None]
 

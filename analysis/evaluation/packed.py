@@ -128,10 +128,13 @@ class Packed:
     ) -> VisualTokens:
         """The tokens as the pruner of a setting sees them when a question is asked."""
         assert setting.pruner is not None
-        words = self.words[image][number] if self.words is not None and "text" in setting.pruner.needs else None
+        tokens = tokens.seeded(setting.seed)
+        if self.words is not None and "text" in setting.pruner.needs:
+            tokens = tokens.asked(self.words[image][number])
         # ground truth may count in another grid than the model's, so only those see it who ask for it
-        needed = question.needed if "needed" in setting.pruner.needs else None
-        return replace(tokens, seed=setting.seed, text=words, needed=needed)
+        if question.needed is not None and "needed" in setting.pruner.needs:
+            tokens = tokens.with_needed(question.needed)
+        return tokens
 
     def _answer(self, asked: Sequence[_Asked], policy: PositionPolicy) -> None:
         """Fill `known`; questions with equal prefix go into one context."""

@@ -152,8 +152,12 @@ class VisualTokens:
         """The same tokens with the ground truth of a question."""
         return self._with("needed", np.asarray(needed))
 
+    def seeded(self, seed: int) -> VisualTokens:
+        """The same tokens for pruners that draw by another seed."""
+        return self._with("seed", seed)
+
     def _with(self, name: str, value: Any) -> VisualTokens:
-        """The same tokens with another value of what depends on the question; the rest was checked already."""
+        """The same tokens with another question, ground truth or seed; the rest was checked already."""
         tokens = copy.copy(self)
         object.__setattr__(tokens, name, value)
         tokens._check_question()

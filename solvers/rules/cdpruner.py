@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Float64Array, IntArray, unit_rows
-from .checks import budget, per_token, token_vectors
+from ..arrays import Float64Array, IntArray, frozen, unit_rows
+from ..kernels.determinant import weighted_picks
+from .checks import budget, per_token, token_map, token_vectors
 from .ranking import ascending, strongest_first
 
 RELEVANCE_FLOOR = 1e-6
@@ -17,7 +18,14 @@ TIE = 1e-12
 """Gains that agree to this relative difference are tied: below it lies only the rounding of the update."""
 
 
-def cdpruner(features: npt.ArrayLike, relevance: npt.ArrayLike, keep: int, *, normalise: bool = True) -> IntArray:
+def cdpruner(
+    features: npt.ArrayLike,
+    relevance: npt.ArrayLike,
+    keep: int,
+    *,
+    normalise: bool = True,
+    similarity: npt.ArrayLike | None = None,
+) -> IntArray:
     """Grow a set S greedily for log det(L_S), L = diag(r) C diag(r), C the cosines and r the relevance.
 
     Each step adds the token of largest r_i^2 d_i, where d_i is the squared distance of the unit vector i to
@@ -37,6 +45,9 @@ def cdpruner(features: npt.ArrayLike, relevance: npt.ArrayLike, keep: int, *, no
         Rescale the relevance to [0, 1] by its minimum and maximum, as the reference does (over a whole batch
         of tiles; here over the tokens given). False takes the relevance as r itself, which must then be
         positive: for a scale shared by several tiles, or for another transform such as exp(alpha * r).
+    similarity
+        The cosines of `features` [token, token], for those who have them already because they ask several questions
+        about one image; None computes them.
 
     Returns
     -------
@@ -67,29 +78,20 @@ def cdpruner(features: npt.ArrayLike, relevance: npt.ArrayLike, keep: int, *, no
     # A common factor changes no pick; dividing by the largest keeps the squares in the float range.
     weight = np.square(quality / quality.max())
     unit = unit_rows("features", vectors)
-    chosen = _greedy_map(unit, weight, count)
+    cosines = frozen(unit @ unit.T) if similarity is None else _cosines(similarity, len(vectors))
+    chosen = weighted_picks(cosines, weight, DEPENDENT, TIE, count)
     order = strongest_first(weight)
     left = order[~np.isin(order, chosen)]
-    return ascending(chosen + left[: count - len(chosen)].tolist())
+    return ascending(np.concatenate([chosen, left[: count - len(chosen)]]))
 
 
-def _greedy_map(unit: Float64Array, weight: Float64Array, keep: int) -> list[int]:
-    """Greedy picks for unit vectors [token, dim] and weights r^2 [token]; fewer if the rank runs out."""
-    factor: Float64Array = np.empty((keep, len(unit)))
-    residual = np.ones(len(unit))
-    chosen: list[int] = []
-    for step in range(keep):
-        gain = np.where(residual > DEPENDENT, weight * residual, 0.0)
-        best = gain.max()
-        if best <= 0.0:
-            break
-        token = int(np.argmax(gain >= best * (1.0 - TIE)))
-        row = unit @ unit[token] - factor[:step, token] @ factor[:step]
-        factor[step] = row / np.sqrt(residual[token])
-        residual -= np.square(factor[step])
-        residual[token] = 0.0
-        chosen.append(token)
-    return chosen
+def _cosines(given: npt.ArrayLike, tokens: int) -> Float64Array:
+    similarity = token_map("similarity", given)
+    if len(similarity) != tokens:
+        raise ValueError(
+            f"`similarity` must have shape [{tokens}, {tokens}], as many as `features`, got {similarity.shape}"
+        )
+    return similarity
 
 
 def _rescaled(relevance: Float64Array) -> Float64Array:

@@ -70,7 +70,8 @@ class CDPruner(AbstractPruner):
     cite: ClassVar[str] = rules.rule("cdpruner").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        return rules.cdpruner(tokens.projected, relevance(tokens.projected, np.asarray(tokens.text)), keep)
+        relevant = relevance(tokens.projected, np.asarray(tokens.text))
+        return rules.cdpruner(tokens.projected, relevant, keep, similarity=tokens.similarity)
 
 
 def relevance(projected: FloatArray, text: FloatArray) -> Float64Array:

@@ -43,9 +43,10 @@ def test_wrong_arrays(visual_tokens: Make, fields: dict[str, Any], text: str) ->
         visual_tokens(**fields)
 
 
-def test_question_and_ground_truth_are_added_to_a_copy(visual_tokens: Make) -> None:
+def test_question_ground_truth_and_seed_are_added_to_a_copy(visual_tokens: Make) -> None:
     bare = visual_tokens(text=None, needed=None)
-    asked = bare.asked(np.ones((2, 10))).with_needed([5, 1, 5])
+    asked = bare.asked(np.ones((2, 10))).with_needed([5, 1, 5]).seeded(3)
+    assert (bare.seed, asked.seed) == (0, 3)
     assert bare.text is None
     assert bare.needed is None
     assert asked.text is not None

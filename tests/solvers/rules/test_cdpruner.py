@@ -34,6 +34,17 @@ def test_agrees_with_determinants_from_scratch(seed, tokens, share):
     assert cdpruner(features, relevance, keep).tolist() == slow_cdpruner(features, relevance, keep)
 
 
+@given(seed=st.integers(0, 10**6), tokens=st.integers(1, 14))
+@settings(max_examples=25)
+def test_cosines_at_hand_change_nothing(seed, tokens):
+    rng = np.random.default_rng(seed)
+    features, relevance = rng.normal(size=(tokens, 20)) + 0.3, rng.normal(size=tokens)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for keep in range(1, tokens + 1):
+        own = cdpruner(features, relevance, keep)
+        assert cdpruner(features, relevance, keep, similarity=unit @ unit.T).tolist() == own.tolist()
+
+
 def test_relevance_counts_until_duplication_outweighs_it():
     """Tokens 0 and 1 are the same; once 1 is in, 0 adds nothing and even an irrelevant new direction beats it."""
     features = np.eye(3)[[0, 0, 1, 2]]
@@ -93,7 +104,7 @@ def test_only_the_range_of_the_relevance_counts_where_it_is_rescaled(rule_eviden
     np.testing.assert_array_equal(kept, expected)
 
 
-def test_refuses_a_relevance_that_is_no_weight(rule_evidence):
+def test_refuses_a_relevance_that_is_no_weight_and_cosines_of_others(rule_evidence):
     evidence = rule_evidence()
     relevance = np.abs(evidence["relevance"])
     relevance[3] = -0.25
@@ -101,3 +112,7 @@ def test_refuses_a_relevance_that_is_no_weight(rule_evidence):
         cdpruner(evidence["features"], relevance, 4, normalise=False)
     with pytest.raises(ValueError, match=r"`relevance` must have shape \[token\] with 30 tokens, got \(31,\)"):
         cdpruner(evidence["features"], np.append(relevance, 1.0), 4)
+    with pytest.raises(
+        ValueError, match=r"`similarity` must have shape \[30, 30\], as many as `features`, got \(2, 2\)"
+    ):
+        cdpruner(evidence["features"], np.abs(evidence["relevance"]), 4, similarity=np.eye(2))
