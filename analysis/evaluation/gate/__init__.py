@@ -18,6 +18,7 @@ from .evidence import judge_needed as judge_needed
 from .evidence import measure_needed as measure_needed
 from .measured import CHECKED_IMAGES as CHECKED_IMAGES
 from .measured import Measured as Measured
+from .measured import Trainings as Trainings
 from .measured import majority_priors as majority_priors
 from .measured import measure as measure
 from .measured import measure_compact as measure_compact

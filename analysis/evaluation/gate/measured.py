@@ -25,6 +25,15 @@ FASTV_KEEPS = (192, 128, 64, 32)
 COMPACT_KEEPS = (192, 64)
 
 
+class Trainings(NamedTuple):
+    """What other trainings of a model came to: tables of `python -m data.make.seeds`."""
+
+    agreement: pd.DataFrame
+    """What `ranking_agreement` returned for all of them."""
+    accuracy: pd.DataFrame
+    """What `accuracy_table` returned for each."""
+
+
 class Measured(NamedTuple):
     """Arguments of `judge`."""
 
@@ -34,7 +43,7 @@ class Measured(NamedTuple):
     needed: pd.DataFrame
     fastv: pd.DataFrame
     compact: pd.DataFrame
-    trainings: pd.DataFrame | None
+    trainings: Trainings | None
     left_out: int
     unranked: str
 
@@ -85,14 +94,15 @@ def measure(
     )
 
 
-def recorded_trainings(config_hash: str) -> pd.DataFrame | None:
-    """How well other trainings of a model rank the pruners as it does: the rows of `data/measured/seeds_agreement.csv`,
-    which takes hours to make, if the model of this hash is among those compared there."""
+def recorded_trainings(config_hash: str) -> Trainings | None:
+    """What `data/measured` has of other trainings of a model, which take hours: its tables of seeds, if the model of
+    this hash is among those compared there."""
+    folder = data_folder("measured")
     try:
-        table = pd.read_csv(data_folder("measured") / "seeds_agreement.csv")
+        found = Trainings(pd.read_csv(folder / "seeds_agreement.csv"), pd.read_csv(folder / "seeds.csv"))
     except FileNotFoundError:
         return None
-    return table if config_hash in table["config_hash"].iloc[0].split("+") else None
+    return found if config_hash in found.agreement["config_hash"].iloc[0].split("+") else None
 
 
 def majority_priors(rows: pd.DataFrame) -> dict[str, float]:

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.evaluation.gate import FLOORS, Check, judge, judge_needed, majority_priors, passed, printed
+from analysis.evaluation.gate import FLOORS, Check, Trainings, judge, judge_needed, majority_priors, passed, printed
 from data.make.vocabulary import TASKS
 
 PRIORS = dict.fromkeys(TASKS, 0.5) | {"text": 0.01, "tiny": 0.13, "attribute": 0.1, "count": 0.22}
@@ -115,16 +115,33 @@ def test_every_task_of_the_benchmark_has_a_floor():
     assert tuple(FLOORS) == TASKS
 
 
+def trainings_with(contradicted=(0, 0, 0), means=(0.95, 0.96, 0.941)):
+    rows = [("a", "b", 64, 0.9), ("a", "c", 64, 0.7), ("a", "b", 32, 0.1)]
+    agreement = pd.DataFrame(rows, columns=["model", "other", "keep", "tau"]).assign(contradicted=contradicted)
+    rows = [(pruner, task, 0.5) for pruner, task in (("none", "count"), ("random", "mean"))]
+    rows = [(model, *row) for model in "abc" for row in rows]
+    rows += [(model, "none", "mean", mean) for model, mean in zip("abc", means, strict=True)]
+    rows[0] = ("a", "none", "count", 0.7)
+    return Trainings(agreement, pd.DataFrame(rows, columns=["model", "pruner", "task", "estimate"]))
+
+
 def test_trainings_must_not_contradict_each_other():
-    rows = [("a", "b", 64, 0.9, 0), ("a", "c", 64, 0.7, 0), ("a", "b", 32, 0.1, 5)]
-    trainings = pd.DataFrame(rows, columns=["model", "other", "keep", "tau", "contradicted"])
+    trainings = trainings_with(contradicted=[0, 0, 5])
     checks = {check.what: check for check in judge(**measured(), trainings=trainings)}
     assert checks["least Kendall tau between 3 trainings at 64"].value == 0.7
     what = "pairs of pruners that 3 trainings rank oppositely at 64"
     assert (checks[what].value, checks[what].verdict) == (0, "passed")
-    worse = trainings.assign(contradicted=[0, 1, 0])
-    assert failing(**measured(), trainings=worse) == [what]
+    assert failing(**measured(), trainings=trainings_with(contradicted=[0, 1, 0])) == [what]
     assert not any("trainings" in check.what for check in judge(**measured()))
+
+
+def test_another_training_must_be_as_good():
+    checks = {check.what: check for check in judge(**measured(), trainings=trainings_with())}
+    what = "mean of all tasks, how far 3 trainings are apart"
+    assert (round(checks[what].value, 6), checks[what].verdict) == (0.019, "passed")
+    told = checks["count, how far 3 trainings are apart (most of all tasks)"]
+    assert (round(told.value, 6), told.verdict) == (0.2, "told")
+    assert failing(**measured(), trainings=trainings_with(means=(0.95, 0.955, 0.934))) == [what]
 
 
 def test_what_was_not_measured_never_passes():

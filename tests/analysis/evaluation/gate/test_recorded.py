@@ -11,6 +11,8 @@ from analysis.evaluation.gate import measured
 
 TABLE = pd.DataFrame({"keep": [64], "model": ["a"], "other": ["b"], "contradicted": [0], "config_hash": ["abc+def"]})
 
+ACCURACY = pd.DataFrame({"model": ["a", "b"], "pruner": "none", "keep": 576, "task": "mean", "estimate": [0.9, 0.8]})
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -25,9 +27,12 @@ def test_without_a_record_there_is_none(folder: Path) -> None:
 
 def test_a_record_belongs_to_the_models_it_names(folder: Path) -> None:
     TABLE.to_csv(folder / "seeds_agreement.csv", index=False)
+    assert measured.recorded_trainings("abc") is None  # half a record
+    ACCURACY.to_csv(folder / "seeds.csv", index=False)
     for known in ("abc", "def"):
         found = measured.recorded_trainings(known)
         assert found is not None
-        pd.testing.assert_frame_equal(found, TABLE)
+        pd.testing.assert_frame_equal(found.agreement, TABLE)
+        pd.testing.assert_frame_equal(found.accuracy, ACCURACY)
     for unknown in ("abcd", "c+d", ""):
         assert measured.recorded_trainings(unknown) is None
