@@ -37,8 +37,8 @@ def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int =
     -------
     pandas.DataFrame
         A row per budget and pair of models: keep, model, other, pruners, images, tau, low and high (95 % percentile
-        interval), pairs (of pruners), apart (those apart under both models) and contradicted (those of them that are
-        ordered oppositely).
+        interval), pairs (of pruners), apart (those apart under both models), contradicted (those of them that are
+        ordered oppositely) and which (the contradicted by name, "a > b" as `model` has it, separated by semicolons).
 
     Raises
     ------
@@ -60,7 +60,7 @@ def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int =
         }
         for model, other in combinations(differences, 2):
             row = {"keep": keep, "model": model, "other": other, "pruners": len(pruners), "images": len(images)}
-            rows.append(row | _compared(differences[model], differences[other]))
+            rows.append(row | _compared(differences[model], differences[other], pruners))
     return pd.DataFrame(rows)
 
 
@@ -99,7 +99,7 @@ def _differences(part: pd.DataFrame, pruners: list[str], images: np.ndarray, wei
     return np.asarray(accuracy[first] - accuracy[second])
 
 
-def _compared(one: Float64Array, other: Float64Array) -> dict[str, float]:
+def _compared(one: Float64Array, other: Float64Array, pruners: list[str]) -> dict[str, float | str]:
     signs, others = np.sign(one), np.sign(other)
     scale = np.sqrt((signs**2).sum(0) * (others**2).sum(0))
     taus = np.divide((signs * others).sum(0), scale, out=np.zeros_like(scale), where=scale > 0)
@@ -110,11 +110,14 @@ def _compared(one: Float64Array, other: Float64Array) -> dict[str, float]:
         below, above = np.quantile(differences[:, 1:], tails, axis=1)
         sides.append(np.where(below > 0, 1, np.where(above < 0, -1, 0)))
     product = sides[0] * sides[1]
+    named = zip(*np.triu_indices(len(pruners), 1), sides[0], product, strict=True)
+    which = [" > ".join((pruners[first], pruners[second])[::side]) for first, second, side, both in named if both < 0]
     return {
         "tau": float(taus[0]),
         "low": float(low),
         "high": float(high),
         "pairs": len(product),
         "apart": int(np.count_nonzero(product)),
-        "contradicted": int((product < 0).sum()),
+        "contradicted": len(which),
+        "which": "; ".join(which),
     }

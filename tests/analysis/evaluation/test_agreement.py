@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,13 @@ def test_pruners_far_apart_rank_alike_and_backwards_they_contradict() -> None:
     assert set(by_pair) == {("m", "n"), ("m", "o"), ("n", "o")}
     alike = by_pair["m", "n"]
     assert (alike["tau"], alike["low"], alike["apart"], alike["contradicted"]) == (1.0, 1.0, 10, 0)
+    assert alike["which"] == ""
     opposed = by_pair["m", "o"]
     assert (opposed["tau"], opposed["apart"], opposed["contradicted"]) == (-1.0, 10, 10)
+    assert sorted(opposed["which"].split("; ")) == sorted(f"{b} > {a}" for a, b in combinations("stuvw", 2))
+    swapped = APART | {"s": APART["t"], "t": APART["s"]}
+    (one,) = ranking_agreement(rows({"m": swapped, "n": APART}, images=200), resamples=200).to_dict("records")
+    assert (one["contradicted"], one["which"]) == (1, "s > t")
 
 
 def test_equal_pruners_are_ties_that_contradict_nothing() -> None:
