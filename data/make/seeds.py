@@ -2,7 +2,8 @@
 
 Trains the recipe of the embedded model with other seeds (runs that were stopped go on; hours on one core each),
 exports them beside their checkpoints, and asks all of them and the shipped model the same questions under the pruners
-of the study. The models themselves are not shipped.
+of the study. Beside that stands which of the needed tokens the scores of these pruners find in each model. The models
+themselves are not shipped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from solvers.provenance import provenance
 
 from .export import export
 from .history import core_minutes, phase_table
+from .score_recall import score_recall
 from .train import Recipe, Trainer
 
 MEASURED = Path(__file__).parents[1] / "measured"
@@ -78,11 +80,14 @@ def main(
     n_jobs: Annotated[int, typer.Option(help="processes")] = 2,
     work: Annotated[Path, typer.Option(help="training runs and answers, kept for the next call")] = Path("runs"),
 ) -> None:
-    """Write `data/measured/seeds.csv`, `seeds_agreement.csv` and `seeds_training.csv`."""
+    """Write `data/measured/seeds.csv`, `seeds_agreement.csv`, `seeds_scores.csv` and `seeds_training.csv`."""
     seeds = seed or [1, 2]
     models = [replace(load(str(EMBEDDED)), id=SHIPPED), *(trained(each, work, train=train) for each in seeds)]
-    accuracy, agreement = compare(models, MiniVqa(images=images), work, n_jobs)
-    tables = {"seeds": accuracy, "seeds_agreement": agreement}
+    task = MiniVqa(images=images)
+    accuracy, agreement = compare(models, task, work, n_jobs)
+    stamps = accuracy[["model", "config_hash", "task_checksum", *provenance()]].drop_duplicates()
+    scores = pd.concat([score_recall(vlm, task) for vlm in models]).merge(stamps, on="model", validate="many_to_one")
+    tables = {"seeds": accuracy, "seeds_agreement": agreement, "seeds_scores": scores}
     tables["seeds_training"] = pd.concat([history(each, work) for each in seeds], ignore_index=True)
     for name, table in tables.items():
         table.to_csv(MEASURED / f"{name}.csv", index=False, float_format="%.6g")
@@ -90,6 +95,7 @@ def main(
         index=["pruner", "keep"], columns="model", values="estimate", sort=False
     )
     typer.echo(means.round(3).to_string())
+    typer.echo(scores.pivot_table(index=["score", "keep"], columns="model", values="estimate").round(3).to_string())
     typer.echo(agreement.drop(columns=["config_hash", "task_checksum", *provenance()]).round(3).to_string(index=False))
 
 
