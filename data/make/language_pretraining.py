@@ -2,7 +2,8 @@
 
 A language model of the embedded model's shape reads docstrings, is aligned with the frozen vision tower and then tuned,
 as LLaVA is; the control sees the same pictures and questions from random weights. After every stage the attention over
-the picture is measured. `data/measured/language_pretraining.{csv,jsonl,png}`; a run that was stopped goes on.
+the picture is measured. Writes `data/measured/language_pretraining.{csv,jsonl}` and a figure per seed; a run that was
+stopped goes on.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ def training_log(plans: Sequence[Plan], work: Path) -> str:
     return json.dumps(head) + "\n" + "".join(logs)
 
 
-def figure_frame(table: pd.DataFrame) -> pd.DataFrame:
-    """What `analysis.figures.dispersion` draws: a panel per entry of `PANELS`, a line per stage, of the first seed."""
-    table = table[(table["seed"] == table["seed"].min()) & table["stage"].isin(DRAWN)]
+def figure_frame(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """What `analysis.figures.dispersion` draws of a seed: a panel per entry of `PANELS`, a line per stage."""
+    table = table[(table["seed"] == seed) & table["stage"].isin(DRAWN)]
     frames = []
     for title, (arrangement, name, even) in PANELS.items():
         rows = table[(table["kind"] == "replay") & (table["arrangement"] == arrangement) & (table["metric"] == name)]
@@ -88,17 +89,19 @@ def figure_frame(table: pd.DataFrame) -> pd.DataFrame:
 
 def main(
     images: Annotated[int, typer.Option(help="test images, from the first, and windows of text")] = 64,
-    seeds: Annotated[int, typer.Option(help="runs, with seeds from 0")] = 1,
+    seeds: Annotated[int, typer.Option(help="runs, with seeds from 0")] = 2,
     work: Annotated[Path, typer.Option(help="stages and finished parts, kept for the next call")] = WORK,
     target: Annotated[Path, typer.Option(help="folder of the tables")] = DATA / "measured",
 ) -> None:
-    """Train what is not trained yet, measure every stage, write table, log and figure."""
+    """Train what is not trained yet, measure every stage, write table, log and figures."""
     plans = [replace(Plan(), seed=seed) for seed in range(seeds)]
     table = pd.concat([measured(plan, work, images) for plan in plans], ignore_index=True)
     target.mkdir(parents=True, exist_ok=True)
     table.assign(**provenance()).to_csv(target / f"{NAME}.csv", index=False, float_format="%.6g")
     (target / f"{NAME}.jsonl").write_text(training_log(plans, work))
-    write(dispersion(figure_frame(table), metrics=tuple(PANELS)), target / f"{NAME}.png", dpi=200)
+    for plan in plans:
+        figure = dispersion(figure_frame(table, plan.seed), metrics=tuple(PANELS))
+        write(figure, target / f"{NAME}_{plan.seed}.png", dpi=200)
     typer.echo(f"{target / NAME}.csv: {len(table)} rows")
 
 

@@ -332,7 +332,7 @@ def test_a_finished_run_is_measured_for_all_stages(table, work):
 
 
 def test_the_figure_draws_a_line_per_stage(table):
-    figure = dispersion(figure_frame(table), metrics=tuple(PANELS))
+    figure = dispersion(figure_frame(table, SMALL.seed), metrics=tuple(PANELS))
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()]
     assert titles == list(PANELS)
 
@@ -342,6 +342,7 @@ def test_the_shipped_table_holds_every_stage():
     layers = shipped[shipped["kind"] == "replay"]
     assert layers.groupby(["seed", "stage"])["layer"].nunique().eq(6).all()
     assert set(MEASURED) <= set(shipped["stage"])
+    assert set(shipped["seed"]) == {0, 1}
     nats = shipped[shipped["metric"] == "nats"].set_index(["seed", "stage"])["estimate"]
     for seed in shipped["seed"].unique():
         assert nats[seed, "random"] == pytest.approx(np.log(Plan().vocabulary), abs=0.1)
