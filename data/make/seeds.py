@@ -8,7 +8,7 @@ themselves are not shipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +50,7 @@ def trained(seed: int, work: Path, *, train: bool) -> Vlm:
     if done < len(recipe.phases):
         raise FileNotFoundError(f"seed {seed} has finished {done} of {len(recipe.phases)} phases in {folder}: --train")
     typer.echo(export(folder / "checkpoint.safetensors", RECIPE, folder / "model"))
-    return replace(load(str(folder / "model")), id=f"seed {seed}")
+    return load(str(folder / "model"))
 
 
 def history(seed: int, work: Path) -> pd.DataFrame:
@@ -59,13 +59,14 @@ def history(seed: int, work: Path) -> pd.DataFrame:
     return phase_table(log).assign(seed=seed, core_minutes=core_minutes(log))
 
 
-def compare(models: Sequence[Vlm], task: MiniVqa, work: Path, n_jobs: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+def compare(models: Mapping[str, Vlm], task: MiniVqa, work: Path, n_jobs: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy of every model under every pruner, with intervals, and how well the rankings of the pruners agree."""
     answers, stamps = [], []
-    for vlm in models:
+    for name, vlm in models.items():
         store = work / "seeds" / vlm.config_hash
-        answers.append(evaluate(vlm, task, PRUNERS, KEEPS, position_ids="keep", store=store, n_jobs=n_jobs))
-        stamps.append({"model": vlm.id, "config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()})
+        found = evaluate(vlm, task, PRUNERS, KEEPS, position_ids="keep", store=store, n_jobs=n_jobs)
+        answers.append(found.assign(model=name))
+        stamps.append({"model": name, "config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()})
     rows = pd.concat(answers, ignore_index=True)
     accuracy = accuracy_table(rows).merge(pd.DataFrame(stamps), on="model", validate="many_to_one")
     hashes = "+".join(stamp["config_hash"] for stamp in stamps)
@@ -82,11 +83,12 @@ def main(
 ) -> None:
     """Write `data/measured/seeds.csv`, `seeds_agreement.csv`, `seeds_scores.csv` and `seeds_training.csv`."""
     seeds = seed or [1, 2]
-    models = [replace(load(str(EMBEDDED)), id=SHIPPED), *(trained(each, work, train=train) for each in seeds)]
+    models = {SHIPPED: load(str(EMBEDDED))} | {f"seed {each}": trained(each, work, train=train) for each in seeds}
     task = MiniVqa(images=images)
     accuracy, agreement = compare(models, task, work, n_jobs)
     stamps = accuracy[["model", "config_hash", "task_checksum", *provenance()]].drop_duplicates()
-    scores = pd.concat([score_recall(vlm, task) for vlm in models]).merge(stamps, on="model", validate="many_to_one")
+    recall = pd.concat([score_recall(replace(vlm, id=name), task) for name, vlm in models.items()])
+    scores = recall.merge(stamps, on="model", validate="many_to_one")
     tables = {"seeds": accuracy, "seeds_agreement": agreement, "seeds_scores": scores}
     tables["seeds_training"] = pd.concat([history(each, work) for each in seeds], ignore_index=True)
     for name, table in tables.items():

@@ -1,7 +1,5 @@
 """The comparison of training seeds, on models that are at hand."""
 
-from dataclasses import replace
-
 import pandas as pd
 import pytest
 
@@ -20,8 +18,8 @@ def test_a_run_that_is_not_finished_is_named(tmp_path):
 
 def test_a_model_agrees_with_itself(tmp_path):
     task = MiniVqa("validation", images=6)
-    models = [replace(load(str(EMBEDDED)), id=name) for name in ("one", "two")]
-    accuracy, agreement = compare(models, task, tmp_path)
+    vlm = load(str(EMBEDDED))
+    accuracy, agreement = compare({"one": vlm, "two": vlm}, task, tmp_path, n_jobs=2)  # as the command does
     assert set(accuracy["model"]) == {"one", "two"}
     assert set(accuracy["task"]) == {*TASKS, "mean"}
     one, two = (
@@ -32,4 +30,4 @@ def test_a_model_agrees_with_itself(tmp_path):
     assert agreement["tau"].tolist() == pytest.approx([1.0, 1.0])
     assert agreement["contradicted"].tolist() == [0, 0]
     assert set(agreement["pruners"]) == {len(PRUNERS)}
-    assert set(agreement["config_hash"]) == {f"{models[0].config_hash}+{models[0].config_hash}"}
+    assert set(agreement["config_hash"]) == {f"{vlm.config_hash}+{vlm.config_hash}"}
