@@ -115,10 +115,9 @@ def test_every_task_of_the_benchmark_has_a_floor():
     assert tuple(FLOORS) == TASKS
 
 
-def trainings_with(contradicted=(0, 0, 0), means=(0.95, 0.96, 0.941)):
+def trainings_with(which=(None, None, None), means=(0.95, 0.96, 0.941)):
     rows = [("a", "b", 64, 0.9), ("a", "c", 64, 0.7), ("a", "b", 32, 0.1)]
-    agreement = pd.DataFrame(rows, columns=["model", "other", "keep", "tau"]).assign(contradicted=contradicted)
-    agreement["which"] = ["s > t" if number else None for number in contradicted]  # None as read from a file
+    agreement = pd.DataFrame(rows, columns=["model", "other", "keep", "tau"]).assign(which=which)
     rows = [(pruner, task, 0.5) for pruner, task in (("none", "count"), ("random", "mean"))]
     rows = [(model, *row) for model in "abc" for row in rows]
     rows += [(model, "none", "mean", mean) for model, mean in zip("abc", means, strict=True)]
@@ -127,14 +126,14 @@ def trainings_with(contradicted=(0, 0, 0), means=(0.95, 0.96, 0.941)):
 
 
 def test_trainings_must_not_contradict_each_other():
-    trainings = trainings_with(contradicted=[0, 0, 5])
+    trainings = trainings_with([None, "", "u > v"])  # None as read from a file
     checks = {check.what: check for check in judge(**measured(), trainings=trainings)}
     assert checks["least Kendall tau between 3 trainings at 64"].value == 0.7
     what = "pairs of pruners that 3 trainings rank oppositely at 64"
     assert (checks[what].value, checks[what].verdict) == (0, "passed")
-    worse = judge(**measured(), trainings=trainings_with(contradicted=[0, 1, 0]))
-    assert [check.what for check in worse if check.binding and not check.holds] == [what]
-    assert "FAILED (s > t)" in printed(worse)
+    worse = judge(**measured(), trainings=trainings_with(["s > t", "t > s; s > u", None]))
+    assert [(check.what, check.value) for check in worse if check.binding and not check.holds] == [(what, 2)]
+    assert "FAILED (t > s; s > u)" in printed(worse)
     assert not any("trainings" in check.what for check in judge(**measured()))
 
 
