@@ -24,3 +24,4 @@ from .measured import measure as measure
 from .measured import measure_compact as measure_compact
 from .measured import measure_fastv as measure_fastv
 from .measured import megabytes as megabytes
+from .measured import recorded_trainings as recorded_trainings
