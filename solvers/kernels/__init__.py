@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from .coverage import assign, cover, covered, greedy_cover, total_gains
-from .determinant import extend_cholesky, greedy_map, log_elementary_symmetric, weighted_picks
+from .determinant import extend_cholesky, greedy_map, log_elementary_symmetric
 from .determinant_search import search_determinants
 from .dispersion import clique_cover_size, farthest_first, greedy_spread, smallest_distance
 from .gains import covering_radii, saturated_gains, serve, shared_radii
@@ -42,7 +42,6 @@ def warm_up() -> None:
         descend(shortlists(worth, 1), 1, 1.0, 1, 2.0**-24, begin(np.zeros(2, worth.dtype), 2))
     extend_cholesky(kernel, np.empty((2, 2)), np.ones(2), np.zeros(2), 0, 0)
     greedy_map(kernel, np.zeros(2), 1)
-    weighted_picks(kernel, np.ones(2), 0.0, 0.0, 1)
     log_elementary_symmetric(np.zeros(2), 1)
     search_determinants(np.eye(2), np.zeros(2), 1, 0.0, 1)
     clique_cover_size(kernel, 1.0, np.arange(2), 2)

@@ -74,36 +74,6 @@ def greedy_map(kernel: Float64Array, floor: Float64Array, budget: int) -> IntArr
     return map_picks(kernel, variances, floor, budget).selected
 
 
-@fused(plain=plain.weighted_picks)
-def weighted_picks(
-    similarity: Float64Array, weight: Float64Array, dependent: float, tie: float, budget: int
-) -> IntArray:
-    """Greedy picks for unit vectors of the given `similarity` [token, token], by largest `weight` [token] times squared
-    distance from the span of the chosen.
-
-    A token at most `dependent` from it gains nothing. Gains that agree to the relative difference `tie` are equal and
-    go to the lowest index. Ends where no token gains, so there may be fewer than `budget`.
-    """
-    n = len(weight)
-    rows = np.empty((budget, n))
-    residual, floor, gain = np.ones(n), np.zeros(n), np.empty(n)
-    selected = np.empty(budget, np.int64)
-    for pick in range(budget):
-        best = 0.0
-        for i in range(n):
-            gain[i] = weight[i] * residual[i] if residual[i] > dependent else 0.0
-            best = max(best, gain[i])
-        if not best > 0.0:
-            return selected[:pick]
-        token = 0
-        while gain[token] < best * (1.0 - tie):
-            token += 1
-        extend_cholesky(similarity, rows, residual, floor, pick, token)
-        residual[token] = 0.0
-        selected[pick] = token
-    return selected
-
-
 @fused(plain=plain.log_elementary_symmetric)
 def log_elementary_symmetric(log_values: Float64Array, degree: int) -> Float64Array:
     """log e_l(first m values), float64 [m = 0..n, l = 0..degree], by the usual recursion in log space."""

@@ -150,24 +150,6 @@ def greedy_map(kernel: Float64Array, floor: Float64Array, budget: int) -> IntArr
     return map_picks(kernel, np.diag(kernel), floor, budget).selected
 
 
-def weighted_picks(
-    similarity: Float64Array, weight: Float64Array, dependent: float, tie: float, budget: int
-) -> IntArray:
-    n = len(weight)
-    rows, residual, floor = np.empty((budget, n)), np.ones(n), np.zeros(n)
-    selected = np.empty(budget, np.int64)
-    for pick in range(budget):
-        gain = np.where(residual > dependent, weight * residual, 0.0)
-        best = gain.max()
-        if not best > 0.0:
-            return selected[:pick]
-        token = int(np.argmax(gain >= best * (1.0 - tie)))
-        extend_cholesky(similarity, rows, residual, floor, pick, token)
-        residual[token] = 0.0
-        selected[pick] = token
-    return selected
-
-
 def log_elementary_symmetric(log_values: Float64Array, degree: int) -> Float64Array:
     table = np.full((len(log_values) + 1, degree + 1), -np.inf)
     table[:, 0] = 0.0

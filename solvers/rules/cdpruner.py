@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Float64Array, IntArray, frozen, unit_rows
-from ..kernels.determinant import weighted_picks
+from ..arrays import Float64Array, IntArray, unit_rows
 from .checks import budget, per_token, token_map, token_vectors
 from .ranking import ascending, strongest_first
 
@@ -47,7 +46,7 @@ def cdpruner(
         positive: for a scale shared by several tiles, or for another transform such as exp(alpha * r).
     similarity
         The cosines of `features` [token, token], for those who have them already because they ask several questions
-        about one image; None computes them.
+        about one image; None computes the rows of the kept tokens.
 
     Returns
     -------
@@ -78,11 +77,34 @@ def cdpruner(
     # A common factor changes no pick; dividing by the largest keeps the squares in the float range.
     weight = np.square(quality / quality.max())
     unit = unit_rows("features", vectors)
-    cosines = frozen(unit @ unit.T) if similarity is None else _cosines(similarity, len(vectors))
-    chosen = weighted_picks(cosines, weight, DEPENDENT, TIE, count)
+    cosines = None if similarity is None else _cosines(similarity, len(vectors))
+    chosen = _greedy_map(unit, weight, count, cosines)
     order = strongest_first(weight)
     left = order[~np.isin(order, chosen)]
-    return ascending(np.concatenate([chosen, left[: count - len(chosen)]]))
+    return ascending(chosen + left[: count - len(chosen)].tolist())
+
+
+def _greedy_map(unit: Float64Array, weight: Float64Array, keep: int, cosines: Float64Array | None) -> list[int]:
+    """Greedy picks for unit vectors [token, dim] and weights r^2 [token]; fewer if the rank runs out.
+
+    Without `cosines` [token, token] the rows of the picks are made: for few picks that is less than the whole matrix.
+    """
+    factor: Float64Array = np.empty((keep, len(unit)))
+    residual = np.ones(len(unit))
+    chosen: list[int] = []
+    for step in range(keep):
+        gain = np.where(residual > DEPENDENT, weight * residual, 0.0)
+        best = gain.max()
+        if best <= 0.0:
+            break
+        token = int(np.argmax(gain >= best * (1.0 - TIE)))
+        own = unit @ unit[token] if cosines is None else cosines[token]
+        row = own - factor[:step, token] @ factor[:step]
+        factor[step] = row / np.sqrt(residual[token])
+        residual -= np.square(factor[step])
+        residual[token] = 0.0
+        chosen.append(token)
+    return chosen
 
 
 def _cosines(given: npt.ArrayLike, tokens: int) -> Float64Array:

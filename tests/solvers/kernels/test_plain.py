@@ -42,14 +42,6 @@ def kernel_of(rng, n):
     return fixed(rows @ rows.T / n + 1e-3 * np.eye(n))
 
 
-def unit_similarity_of(rng, n):
-    """Cosines of tokens two of which are equal, in a space of fewer dimensions than there are tokens."""
-    rows = rng.normal(size=(n, max(1, n - 2)))
-    rows[-1] = rows[0]
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return fixed(rows @ rows.T)
-
-
 def distances_of(rng, n):
     points = rng.integers(0, 5, (n, 2)).astype(np.float64)
     return fixed(np.abs(points[:, None] - points).sum(axis=2))
@@ -85,7 +77,6 @@ def arguments(name, n, k, seed):
         "extend_cholesky": lambda: (kernel, rng.normal(size=(n, n)), np.diag(kernel).copy(), floor, k, token),
         "map_picks": lambda: (kernel, np.diag(kernel).copy(), floor, k),
         "greedy_map": lambda: (kernel, floor, k),
-        "weighted_picks": lambda: (unit_similarity_of(rng, n), rng.integers(0, 3, n) / 2.0, 1e-10, 1e-12, k),
         "log_elementary_symmetric": lambda: (np.where(rng.random(n) < 0.2, -np.inf, rng.normal(size=n)), k),
         "clique_cover_size": lambda: (distances, float(seed), rng.permutation(n), k + 1),
         "farthest_first": lambda: (distances, token, k),
