@@ -31,6 +31,10 @@ _ALTERING = ("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngra
              "forced_eos_token_id", "sequence_bias")  # fmt: skip
 
 
+_COLUMNS = 8
+"""Sequences are padded to a multiple of so many columns: oneDNN prepares a product for every shape, and keeps it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """An image as the language model is to see it, and the questions asked behind it.
@@ -80,6 +84,11 @@ class Context:
         """Columns of the packed sequence."""
         return 1 + max(max(columns) for columns in self.columns)
 
+    @property
+    def padded(self) -> int:
+        """Columns with padding up to the next multiple of `_COLUMNS`."""
+        return -(-self.length // _COLUMNS) * _COLUMNS
+
 
 def answer_tokens(
     vlm: Vlm,
@@ -117,7 +126,7 @@ def answer_tokens(
     _check_window(vlm, contexts, max_new_tokens)
     answers: list[list[list[int]]] = [[] for _ in contexts]
     with torch.inference_mode(), fast_linear(vlm.adapter.language_model(vlm.model)):
-        for members in _batches([context.length for context in contexts], tokens_per_batch):
+        for members in _batches([context.padded for context in contexts], tokens_per_batch):
             decoder = _Decoder(vlm, [contexts[i] for i in members], policy)
             for i, found in zip(members, decoder.run(max_new_tokens), strict=True):
                 answers[i] = found
@@ -154,7 +163,7 @@ def _check(vlm: Vlm, max_new_tokens: int, tokens_per_batch: int) -> None:
 
 def _check_window(vlm: Vlm, contexts: Sequence[Context], max_new_tokens: int) -> None:
     window = getattr(vlm.model.config.get_text_config(), "sliding_window", None)
-    longest = max((c.length + len(c.after) * max_new_tokens for c in contexts), default=0)
+    longest = max((c.padded + len(c.after) * max_new_tokens for c in contexts), default=0)
     if window and longest > window:
         raise ValueError(
             f"packed answering needs attention to everything: {longest} columns exceed the model's sliding window of "
@@ -205,7 +214,7 @@ class _Decoder:
         self._lay_out(policy)
 
     def _lay_out(self, policy: PositionPolicy) -> None:
-        shape = len(self.contexts), max(context.length for context in self.contexts)
+        shape = len(self.contexts), max(context.padded for context in self.contexts)
         tokens, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         owners = np.zeros((*shape, max(len(context.after) for context in self.contexts)), dtype=bool)
         visual = np.zeros(shape, dtype=bool)

@@ -91,8 +91,9 @@ def evaluate(
         task, question, answer, prediction, correct (or what `task.marks` has in its place, such as score), n_visual (n,
         visual tokens of the image that budgets count), n_text (text tokens of the prompt), flops (vision tower,
         projector and prefill, see `cost`) and kv_bytes (both NaN for families that `cost` does not count), select_ms
-        (wall time of the selection, once per image where the pruner ignores the question; NaN where `generate`
-        answers), and the columns of `solvers.provenance`, as they were when the row was computed.
+        (wall time of the selection, once per image where the pruner ignores the question, what questions and budgets
+        share counted for the first of them; NaN where `generate` answers), and the columns of `solvers.provenance`, as
+        they were when the row was computed.
 
     Raises
     ------

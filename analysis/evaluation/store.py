@@ -75,7 +75,7 @@ class ResultStore:
         path = self._path(name)
         try:
             with parquet.ParquetFile(path) as file:
-                return file.read()
+                return file.read(use_threads=False)  # a part is small: starting threads takes longer
         except (pa.ArrowException, OSError) as error:
             raise OSError(f"{path} cannot be read ({error}); delete it to have it computed again") from error
 

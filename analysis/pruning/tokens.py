@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from scipy.linalg import block_diag
 from solvers.arrays import Float64Array, IntArray, finite, frozen
 
 FloatArray = npt.NDArray[np.float32]
+T = TypeVar("T")
 FIELDS = ("features", "projected", "grid", "cls", "attention_map", "keys", "first_cls", "last_cls", "last_keys",
           "groups", "text", "needed")  # fmt: skip
 """What a pruner may need."""
@@ -87,7 +87,7 @@ class VisualTokens:
     at: tuple[int, int] | None = None
     crops: tuple[int, int] | None = None
     key: str = ""
-    _cosines: _Cosines | None = field(default=None, repr=False)
+    _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         n = self.grid[0] * self.grid[1]
@@ -102,8 +102,6 @@ class VisualTokens:
         if self.groups is not None and np.shape(self.groups) != (n,):
             raise ValueError(f"`groups` must have shape [{n}] on a grid of {self.grid}, got {np.shape(self.groups)}")
         self._check_question()
-        if self._cosines is None or self._cosines.rows is not self.projected:
-            object.__setattr__(self, "_cosines", _Cosines(self.projected))
 
     def _check_question(self) -> None:
         if self.text is not None:
@@ -137,12 +135,22 @@ class VisualTokens:
 
     @property
     def similarity(self) -> Float64Array:
-        """Cosines of the projected features [token, token], 0 with a zero vector, in float64 and read-only.
+        """Cosines of the projected features [token, token], 0 with a zero vector, in float64 and read-only; shared."""
+        return self.shared("similarity", lambda: frozen(self.unit @ self.unit.T))
 
-        Computed when first asked for, and only once for an image: the same tokens with another question share it.
+    @property
+    def unit(self) -> Float64Array:
+        """The projected features scaled to length one [token, hidden], a zero vector left zero, read-only; shared."""
+        return self.shared("unit", lambda: frozen(unit_or_zero(self.projected)))
+
+    def shared(self, name: Hashable, build: Callable[[], T]) -> T:
+        """`build()`, computed once for this picture: the same tokens under another question, ground truth or seed, on
+        which it must not depend, share it.
         """
-        assert self._cosines is not None
-        return self._cosines.matrix
+        if name not in self._shared:
+            self._shared[name] = build()
+        value: T = self._shared[name]
+        return value
 
     def asked(self, text: npt.ArrayLike) -> VisualTokens:
         """The same tokens with the word embeddings of a question [word, hidden]."""
@@ -191,18 +199,6 @@ def joined(tiles: Sequence[VisualTokens]) -> VisualTokens:
         **fields,
         key="+".join(tile.key for tile in tiles),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Cosines:
-    """The cosines of `rows`, handed on from copy to copy of the tokens as long as these hold the very same rows."""
-
-    rows: FloatArray
-
-    @cached_property
-    def matrix(self) -> Float64Array:
-        unit = unit_or_zero(self.rows)
-        return frozen(unit @ unit.T)
 
 
 def unit_or_zero(rows: FloatArray) -> Float64Array:

@@ -61,7 +61,7 @@ def problem_of(tokens: VisualTokens, budget: int, id: str) -> Problem:
         signals={
             "cls": tokens.evidence("cls"),
             "attention_map": tokens.attention_map,
-            "relevance": relevance(tokens.projected, tokens.text),
+            "relevance": relevance(tokens.unit, tokens.text),
             "text": np.asarray(tokens.text).mean(0, keepdims=True),  # the vector that the pruner of the same name uses
         },
         grid=tokens.grid,

@@ -23,6 +23,7 @@ from analysis.evaluation.prompts import tokenise
 from analysis.models import Vlm
 from analysis.pruning import encode_images
 from analysis.pruning.pruners.features import relevance
+from analysis.pruning.tokens import unit_or_zero
 from solvers import Problem
 from solvers.instances.recorded import SUFFIX, read_instance, write_instance
 
@@ -100,7 +101,7 @@ def _problem(vlm: Vlm, tiles: Sequence[Image.Image], sample: Sample, id: str, wi
     queries = words.astype(np.float16).astype(np.float32)
     signals = {
         "cls": np.concatenate([tokens.evidence("cls") for tokens in encoded]),
-        "relevance": relevance(features, queries).astype(np.float32),
+        "relevance": relevance(unit_or_zero(features), queries).astype(np.float32),
     }
     if with_map:
         assert encoded[0].attention_map is not None

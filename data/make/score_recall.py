@@ -61,5 +61,5 @@ def _scores(tokens: VisualTokens) -> dict[str, Float64Array]:
     return {
         "cls": tokens.evidence("cls").astype(np.float64),
         "significance": significance(tokens.evidence("attention_map")),
-        "words": relevance(tokens.projected, tokens.evidence("text")),
+        "words": relevance(tokens.unit, tokens.evidence("text")),
     }

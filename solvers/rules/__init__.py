@@ -22,7 +22,7 @@ from .greedyprune import greedyprune
 from .hired import hired, hired_quotas
 from .holov import holov
 from .mmtok import mmtok
-from .otprune import otprune
+from .otprune import otprune, otprune_kernel
 from .pooling import pooling
 from .prumerge import prumerge
 from .pyramiddrop import pyramiddrop, pyramiddrop_schedule
@@ -60,6 +60,7 @@ __all__ = [
     "holov",
     "mmtok",
     "otprune",
+    "otprune_kernel",
     "pooling",
     "prumerge",
     "pyramiddrop",

@@ -77,7 +77,7 @@ def cdpruner(
     # A common factor changes no pick; dividing by the largest keeps the squares in the float range.
     weight = np.square(quality / quality.max())
     unit = unit_rows("features", vectors)
-    cosines = None if similarity is None else _cosines(similarity, len(vectors))
+    cosines = None if similarity is None else token_map("similarity", similarity, len(vectors))
     chosen = _greedy_map(unit, weight, count, cosines)
     order = strongest_first(weight)
     left = order[~np.isin(order, chosen)]
@@ -105,15 +105,6 @@ def _greedy_map(unit: Float64Array, weight: Float64Array, keep: int, cosines: Fl
         residual[token] = 0.0
         chosen.append(token)
     return chosen
-
-
-def _cosines(given: npt.ArrayLike, tokens: int) -> Float64Array:
-    similarity = token_map("similarity", given)
-    if len(similarity) != tokens:
-        raise ValueError(
-            f"`similarity` must have shape [{tokens}, {tokens}], as many as `features`, got {similarity.shape}"
-        )
-    return similarity
 
 
 def _rescaled(relevance: Float64Array) -> Float64Array:

@@ -40,8 +40,8 @@ def token_vectors(name: str, array: npt.ArrayLike) -> Float64Array:
     return values.astype(np.float64, copy=False)
 
 
-def token_map(name: str, array: npt.ArrayLike) -> Float64Array:
-    """`array` as float64 [query token, key token]: finite, square and not empty.
+def token_map(name: str, array: npt.ArrayLike, tokens: int | None = None) -> Float64Array:
+    """`array` as float64 [query token, key token]: finite, square, not empty and, if `tokens` is given, of that size.
 
     Raises
     ------
@@ -51,6 +51,8 @@ def token_map(name: str, array: npt.ArrayLike) -> Float64Array:
     values = finite(name, array)
     if values.ndim != 2 or values.size == 0 or values.shape[0] != values.shape[1]:
         raise ValueError(f"`{name}` must have shape [query token, key token] with as many of both, got {values.shape}")
+    if tokens not in (None, len(values)):
+        raise ValueError(f"`{name}` must have shape [{tokens}, {tokens}], as many as `features`, got {values.shape}")
     return values.astype(np.float64, copy=False)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import IntArray, unit_rows
-from .checks import budget, choice, per_token, real, token_vectors
-from .ranking import ascending, cosines, strongest_first
+from .checks import budget, choice, per_token, real, token_map, token_vectors
+from .ranking import COSINE_DECIMALS, ascending, cosines, strongest_first
 
 WHEN_EXHAUSTED = ("fill", "stop")
 
@@ -18,6 +18,8 @@ def greedyprune(
     keep: int,
     threshold: float = 0.9,
     when_exhausted: str = "fill",
+    *,
+    similarity: npt.ArrayLike | None = None,
 ) -> IntArray:
     """Walk the tokens from the most to the least salient and skip those too similar to a chosen one.
 
@@ -40,6 +42,9 @@ def greedyprune(
         What to do when every other token is too similar to a chosen one: "fill" the budget with the most
         salient tokens left, an option for experiments at a fixed token count, or "stop" with fewer than `keep`
         (what the paper does according to a third party).
+    similarity
+        The cosines of `features` [token, token], for those who have them already because they ask several questions
+        about one image; None computes the rows of the kept tokens.
 
     Returns
     -------
@@ -66,6 +71,8 @@ def greedyprune(
     limit = real("threshold", threshold)
     choice("when_exhausted", when_exhausted, WHEN_EXHAUSTED)
 
+    near = None if similarity is None else token_map("similarity", similarity, len(vectors))
+
     unit = unit_rows("features", vectors)
     order = strongest_first(cosines(unit, unit_rows("text", question[None, :])[0]))
     active = np.ones(len(unit), dtype=bool)
@@ -75,7 +82,7 @@ def greedyprune(
             break
         if active[token]:
             chosen.append(token)
-            active &= cosines(unit, unit[token]) <= limit
+            active &= (cosines(unit, unit[token]) if near is None else np.round(near[token], COSINE_DECIMALS)) <= limit
     if when_exhausted == "fill":
         left = order[~np.isin(order, chosen)]
         chosen += left[: count - len(chosen)].tolist()

@@ -9,13 +9,20 @@ from ..arrays import Float64Array, IntArray, unit_rows
 from ..kernels.determinant import greedy_map
 from ..objectives.gram_log_det import GramLogDet
 from ..problem import Problem
-from .checks import budget, choice, token_vectors
+from .checks import budget, choice, token_map, token_vectors
 from .ranking import ascending
 
 NORMALISATIONS = ("columns", "rows")
 
 
-def otprune(features: npt.ArrayLike, keep: int, gamma: float = 0.01, normalise: str = "columns") -> IntArray:
+def otprune(
+    features: npt.ArrayLike,
+    keep: int,
+    gamma: float = 0.01,
+    normalise: str = "columns",
+    *,
+    kernel: npt.ArrayLike | None = None,
+) -> IntArray:
     """Grow a set S greedily for log det of (I + gamma G G^T) restricted to S, G the Gram matrix of the tokens.
 
     The authors' relaxation of the 2-Wasserstein distance between all tokens and the kept ones. Monotone and submodular,
@@ -33,6 +40,9 @@ def otprune(features: npt.ArrayLike, keep: int, gamma: float = 0.01, normalise: 
     normalise
         What is scaled to length one before G: "columns", each dimension over the tokens, as the reference's code does;
         or "rows", each token, which makes G the cosines.
+    kernel
+        What `otprune_kernel` makes of these features [token, token], for those who have it already because they try
+        several budgets; None computes it.
 
     Returns
     -------
@@ -56,16 +66,24 @@ def otprune(features: npt.ArrayLike, keep: int, gamma: float = 0.01, normalise: 
     `OTPrune` and `greedy_select`.
     """
     vectors = token_vectors("features", features)
-    count = budget(keep, len(vectors))
+    tokens = len(vectors)
+    count = budget(keep, tokens)
+    matrix = otprune_kernel(vectors, gamma, normalise) if kernel is None else token_map("kernel", kernel, tokens)
+    return ascending(greedy_map(matrix, np.ones(tokens), count))
+
+
+def otprune_kernel(features: npt.ArrayLike, gamma: float = 0.01, normalise: str = "columns") -> Float64Array:
+    """I + gamma G G^T [token, token], float64, whose determinants `otprune` compares; arguments and errors are its."""
+    vectors = token_vectors("features", features)
     objective = GramLogDet(gamma)
     if choice("normalise", normalise, NORMALISATIONS) == "rows":
-        problem = Problem.from_features(vectors, count)
+        problem = Problem.from_features(vectors, 1)
     else:
-        problem = Problem.from_features(_unit_columns(vectors), count, metric="dot")
+        problem = Problem.from_features(_unit_columns(vectors), 1, metric="dot")
     reason = objective.supports(problem)
     if reason is not None:
         raise ValueError(f"`gamma` is too large for these features: {reason}")
-    return ascending(greedy_map(objective.kernel(problem), objective.floor(problem), count))
+    return objective.kernel(problem)
 
 
 def _unit_columns(vectors: Float64Array) -> Float64Array:

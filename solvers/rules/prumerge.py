@@ -79,12 +79,11 @@ def prumerge(
     if dropped.size and not scores[dropped].any():
         raise ValueError(f"`attention` must not be 0 on all of the {dropped.size} tokens that are not chosen")
 
-    rows = np.arange(chosen.size)[:, None]
     similarity = _similarity(unit_rows("keys", vectors), chosen)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(width, scores.size - 1)]
+    near = _largest(similarity, min(width, scores.size - 1))
     weights = np.zeros((chosen.size + bool(dropped.size), scores.size))
-    weights[rows, nearest] = scores[nearest]
-    weights[rows[:, 0], chosen] = 1.0
+    weights[: chosen.size] = np.where(near, scores, 0.0)
+    weights[np.arange(chosen.size), chosen] = 1.0
     if dropped.size:
         weights[-1, dropped] = scores[dropped]
     return Assignment(np.concatenate([chosen, dropped[-1:]]), weights)
@@ -105,10 +104,10 @@ def _chosen(scores: Float64Array, slots: int | None, plus: bool) -> IntArray:
     if not plus:
         return order[:slots]
     chosen = order[:0]
+    rank = np.argsort(order)
     for strongest in range(slots, 0, -1):
-        samples = _samples(order, strongest)
-        if strongest + samples.size <= slots:
-            chosen = np.concatenate([order[:strongest], samples])
+        if strongest + np.count_nonzero(rank[_grid(order, strongest)] >= strongest) <= slots:
+            chosen = np.concatenate([order[:strongest], _samples(order, strongest)])
             break
     left = order[~np.isin(order, chosen)]
     return np.concatenate([chosen, left[: slots - chosen.size]])
@@ -116,8 +115,23 @@ def _chosen(scores: Float64Array, slots: int | None, plus: bool) -> IntArray:
 
 def _samples(order: IntArray, strongest: int) -> IntArray:
     """The spatial samples that are not among the first `strongest` of `order`, in index order."""
-    step = max(1, order.size // max(1, strongest) // 3)
-    return np.setdiff1d(np.arange(0, order.size - 1, step), order[:strongest])
+    return np.setdiff1d(np.arange(order.size)[_grid(order, strongest)], order[:strongest])
+
+
+def _grid(order: IntArray, strongest: int) -> slice:
+    """Every t-th token from the first on, the last one excluded."""
+    return slice(0, order.size - 1, max(1, order.size // max(1, strongest) // 3))
+
+
+def _largest(values: Float64Array, count: int) -> npt.NDArray[np.bool_]:
+    """Whether each is among the `count` largest of its row [row, column]; of equal ones the first are."""
+    if count == 0:
+        return np.zeros(values.shape, dtype=bool)
+    last = np.partition(values, -count, axis=1)[:, -count, None]
+    above, equal = values > last, values == last
+    room = count - above.sum(1, keepdims=True)
+    largest: npt.NDArray[np.bool_] = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    return largest
 
 
 def _similarity(unit: Float64Array, chosen: IntArray) -> Float64Array:

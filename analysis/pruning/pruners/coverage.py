@@ -102,4 +102,8 @@ class OTPrune(AbstractPruner):
     cite: ClassVar[str] = rules.rule("otprune").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        return rules.otprune(tokens.projected, keep, self.gamma, self.normalise)
+        kernel = tokens.shared(
+            (self.name, self.gamma, self.normalise),
+            lambda: rules.otprune_kernel(tokens.projected, self.gamma, self.normalise),
+        )
+        return rules.otprune(tokens.projected, keep, self.gamma, self.normalise, kernel=kernel)

@@ -51,8 +51,9 @@ class GreedyPrune(AbstractPruner):
     cite: ClassVar[str] = rules.rule("greedyprune").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        question = np.asarray(tokens.text).mean(0)
-        return rules.greedyprune(tokens.projected, question, keep, self.threshold, self.when_exhausted)
+        question = tokens.evidence("text").mean(0)
+        how = self.threshold, self.when_exhausted
+        return rules.greedyprune(tokens.projected, question, keep, *how, similarity=tokens.similarity)
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,14 @@ class CDPruner(AbstractPruner):
     cite: ClassVar[str] = rules.rule("cdpruner").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        relevant = relevance(tokens.projected, np.asarray(tokens.text))
+        relevant = relevance(tokens.unit, tokens.evidence("text"))
         return rules.cdpruner(tokens.projected, relevant, keep, similarity=tokens.similarity)
 
 
-def relevance(projected: FloatArray, text: FloatArray) -> Float64Array:
-    """Mean cosine of each token [token, hidden] with the words of a question [word, hidden]; 0 with a zero vector."""
-    return np.asarray((unit_or_zero(projected) @ unit_or_zero(text).T).mean(1), dtype=np.float64)
+def relevance(unit: Float64Array, text: FloatArray) -> Float64Array:
+    """Mean cosine of each token with the words of a question [word, hidden]; 0 with a zero vector.
+
+    `unit` are the tokens scaled to length one [token, hidden], `VisualTokens.unit`.
+    """
+    # the mean of the products is the product with the mean
+    return np.asarray(unit @ unit_or_zero(text).mean(0), dtype=np.float64)

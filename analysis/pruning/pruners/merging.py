@@ -77,7 +77,7 @@ class TRIM(AbstractMerger):
     cite: ClassVar[str] = rules.rule("trim").citation
 
     def _assign(self, tokens: VisualTokens, keep: int) -> Assignment:
-        return rules.trim(relevance(tokens.projected, tokens.evidence("text")), keep)
+        return rules.trim(relevance(tokens.unit, tokens.evidence("text")), keep)
 
 
 @dataclass(frozen=True)

@@ -70,13 +70,19 @@ class SolverPruner(AbstractPruner):
         return frozenset({self.space, "grid"} | evidence[self.signal])
 
     def problem(self, tokens: VisualTokens, keep: int) -> Problem:
-        """The instance that the solver gets."""
-        signals: dict[str, Any] = {}
+        """The instance that the solver gets; all budgets of a picture share its similarities."""
+
+        def build() -> Problem:
+            signals: dict[str, Any] = {}
+            if self.signal == "relevance":
+                signals["relevance"] = relevance(tokens.unit, tokens.evidence("text"))
+            elif self.signal is not None:
+                signals[self.signal] = getattr(tokens, self.signal)
+            return Problem.from_features(getattr(tokens, self.space), keep, signals=signals, grid=tokens.grid)
+
         if self.signal == "relevance":
-            signals["relevance"] = relevance(tokens.projected, np.asarray(tokens.text))
-        elif self.signal is not None:
-            signals[self.signal] = getattr(tokens, self.signal)
-        return Problem.from_features(getattr(tokens, self.space), keep, signals=signals, grid=tokens.grid)
+            return build()
+        return tokens.shared(("problem", self.space, self.signal), build).with_budget(keep)
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
         solution = self.solver.solve(

@@ -124,6 +124,17 @@ def test_question_aware_pruners_follow_the_question(visual_tokens: Make) -> None
         assert same != entry.question_aware, entry.name
 
 
+@every_pruner
+def test_what_budgets_and_questions_share_changes_nothing(visual_tokens: Make, entry: AbstractPruner) -> None:
+    used = visual_tokens(0, text=None, needed=None)
+    for seed, needed in enumerate(([3, 4, 5], [20, 21])):
+        question = visual_tokens(seed).text
+        for keep in (20, 7, 12):
+            shared = entry.select(used.asked(question).with_needed(needed).seeded(seed), keep)
+            fresh = entry.select(visual_tokens(0, text=question, needed=np.array(needed), seed=seed), keep)
+            np.testing.assert_array_equal(shared, fresh)
+
+
 def test_random_depends_on_image_and_seed_only(visual_tokens: Make) -> None:
     tokens = visual_tokens()
     kept = Random().select(tokens, 9)

@@ -66,6 +66,15 @@ def test_similarity_is_computed_once_per_image(visual_tokens: Make) -> None:
         similarity[0, 0] = 2.0
 
 
+def test_what_is_shared_is_computed_once_per_picture(visual_tokens: Make) -> None:
+    tokens, calls = visual_tokens(text=None, needed=None), []
+    for copy in (tokens, tokens.asked(np.ones((2, 10))), tokens.with_needed([3]), tokens.seeded(2)):
+        assert copy.shared("calls", lambda: calls.append(1) or len(calls)) == 1
+    assert tokens.shared("others", lambda: 7) == 7
+    assert dataclasses.replace(tokens, features=2 * tokens.features).shared("calls", lambda: 9) == 9
+    assert calls == [1]
+
+
 def test_other_features_have_another_similarity(visual_tokens: Make) -> None:
     tokens, other = visual_tokens(0), visual_tokens(1)
     assert tokens.similarity.shape == (36, 36)

@@ -88,6 +88,9 @@ def test_agrees_with_the_slow_oracle(seed, tokens, share, threshold, fill):
     keep = max(1, round(share * tokens))
     kept = greedyprune(features, text, keep, threshold, when_exhausted="fill" if fill else "stop")
     assert kept.tolist() == slow_greedyprune(features, text, keep, threshold, fill)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    how = "fill" if fill else "stop"
+    assert greedyprune(features, text, keep, threshold, how, similarity=unit @ unit.T).tolist() == kept.tolist()
 
 
 def test_without_a_cap_it_is_top_k_by_cosine(rule_evidence):
@@ -123,6 +126,8 @@ def test_refuses_what_it_cannot_use(rule_evidence):
         greedyprune(features, text[:-1], 4)
     with pytest.raises(ValueError, match="`text` must have no zero row"):
         greedyprune(features, np.zeros(40), 4)
+    with pytest.raises(ValueError, match=r"`similarity` must have shape \[30, 30\], as many as `features`, got"):
+        greedyprune(features, text, 4, similarity=np.eye(2))
     with pytest.raises(ValueError, match="`when_exhausted` must be one of 'fill', 'stop', got 'random'"):
         greedyprune(features, text, 4, when_exhausted="random")
     with pytest.raises(ValueError, match="`threshold` must be a finite number, got nan"):

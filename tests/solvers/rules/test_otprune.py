@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import GramLogDet, Greedy, Problem
-from solvers.rules import otprune
+from solvers.rules import otprune, otprune_kernel
 
 
 def slow_kernel(features, gamma, normalise):
@@ -96,6 +96,16 @@ def test_each_token_once_and_equal_ones_from_the_lowest(normalise):
     assert otprune(same, 20, 1e3, normalise=normalise).tolist() == list(range(20))
 
 
+@pytest.mark.parametrize("normalise", ["columns", "rows"])
+def test_a_given_kernel_serves_every_budget(normalise, rule_evidence):
+    features = rule_evidence()["features"]
+    kernel = otprune_kernel(features, 0.1, normalise)
+    np.testing.assert_allclose(kernel, slow_kernel(features, 0.1, normalise), rtol=1e-10, atol=1e-12)
+    for keep in range(1, len(features) + 1):
+        own = otprune(features, keep, 0.1, normalise)
+        np.testing.assert_array_equal(otprune(features, keep, 0.1, normalise, kernel=kernel), own)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -104,6 +114,7 @@ def test_each_token_once_and_equal_ones_from_the_lowest(normalise):
         ({"normalise": "both"}, r"`normalise` must be one of 'columns', 'rows', got 'both'"),
         ({"features": np.zeros((5, 3))}, r"`features` must not be zero everywhere"),
         ({"features": np.zeros((5, 3)), "normalise": "rows"}, r"`features` must have no zero row"),
+        ({"kernel": np.eye(4)}, r"`kernel` must have shape \[5, 5\], as many as `features`, got \(4, 4\)"),
     ],
 )
 def test_refuses_what_it_cannot_scale(changed, message):

@@ -41,10 +41,13 @@ def peaked(seed, tokens=60, peaks=6):
     tokens=st.integers(1, 45),
     share=st.floats(0, 1),
     neighbours=st.sampled_from([0, 1, 4, 32]),
+    tied=st.booleans(),
 )
-def test_agrees_with_the_description(seed, tokens, share, neighbours):
+def test_agrees_with_the_description(seed, tokens, share, neighbours, tied):
     rng = np.random.default_rng(seed)
     attention, keys, features = rng.random(tokens), rng.normal(size=(tokens, 5)), rng.normal(size=(tokens, 3))
+    if tied:
+        keys = keys[rng.integers(min(3, tokens), size=tokens)]
     keep = max(1, round(share * tokens))
     merged = prumerge(attention, keys, keep, neighbours=neighbours)
     chosen = sorted(range(tokens), key=lambda token: (-attention[token], token))[: keep - 1]
