@@ -112,7 +112,7 @@ def chosen(pruner: AbstractPruner, pictures: Sequence[VisualTokens], keep: int) 
     """What a pruner keeps of each picture, one after the other, as the hooks of `prune` ask for it."""
     kept = []
     for tokens in pictures:
-        # A picture keeps its cosines for the next question and budget; choosing from it anew makes them again.
+        # A picture keeps its cosines for the next question or budget; one that is new has none.
         tokens._shared.clear()
         if isinstance(pruner, AbstractMerger):
             kept.append(pruner.assign(tokens, keep).indices)

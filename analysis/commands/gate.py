@@ -54,7 +54,7 @@ def gate(
     rows = answer(answering, task, PRUNERS, keeps, position_ids="keep", images=images, **kept)
     rows = rows.assign(model=vlm.id)  # one model, though its folder may have been typed in several ways
     measured = measure(answering, task, rows, fastv_keeps=keeps, **kept)
-    for name in ("accuracy", "reliability", "needed", "fastv", "compact"):
+    for name in ("accuracy", "reliability", "needed", "fastv", "compact", "packed"):
         write_table(getattr(measured, name), folder / f"{name}.csv")
     checks = judge(**measured._asdict(), megabytes=megabytes(place))
     write_table(_table(checks), folder / "gate.csv")

@@ -12,10 +12,10 @@ from solvers.arrays import Float64Array
 from .reliability import by_image, check_answers
 from .settings import STOCK
 
-LEVEL = 0.95
 
-
-def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def ranking_agreement(
+    frame: pd.DataFrame, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
     """Kendall's tau between the rankings of the pruners under every two models, per budget.
 
     A pruner's accuracy is the mean over tasks with equal weight, as in `accuracy_table`. Tau is Kendall's tau-b
@@ -28,6 +28,10 @@ def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int =
     frame
         Rows of `evaluate` with two models or more, the same pruners, budgets and images for each, and one position
         policy. Stock models are left out: they have one budget. All seeds of a pruner are pooled.
+    level
+        Coverage of the interval of tau, and of that of the difference of each two pruners, in (0, 1). Pairs are not
+        corrected for their number: 1 - 0.05 / pairs bounds the chance that any pair is called apart wrongly, and asks
+        for resamples well above its reciprocal.
     resamples
         Bootstrap resamples of the images, the same for all models.
     seed
@@ -36,7 +40,7 @@ def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int =
     Returns
     -------
     pandas.DataFrame
-        A row per budget and pair of models: keep, model, other, pruners, images, tau, low and high (95 % percentile
+        A row per budget and pair of models: keep, model, other, pruners, images, level, tau, low and high (percentile
         interval), pairs (of pruners), apart (those apart under both models), contradicted (those of them that are
         ordered oppositely) and which (the contradicted by name, "a > b" as `model` has it, separated by semicolons).
 
@@ -44,9 +48,9 @@ def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int =
     ------
     ValueError
         If columns are missing, there are fewer than two models or three pruners, settings are mixed or differ between
-        models, or a task occurs in too few images.
+        models, a task occurs in too few images, `level` is outside (0, 1) or `resamples` below 1.
     """
-    _check(frame, resamples)
+    _check(frame, level, resamples)
     pruned = frame[frame["pruner"] != STOCK]
     images = np.sort(pruned["image_id"].unique())
     rng = np.random.default_rng(seed)
@@ -60,12 +64,15 @@ def ranking_agreement(frame: pd.DataFrame, *, resamples: int = 1000, seed: int =
         }
         for model, other in combinations(differences, 2):
             row = {"keep": keep, "model": model, "other": other, "pruners": len(pruners), "images": len(images)}
-            rows.append(row | _compared(differences[model], differences[other], pruners))
+            row["level"] = level
+            rows.append(row | _compared(differences[model], differences[other], pruners, level))
     return pd.DataFrame(rows)
 
 
-def _check(frame: pd.DataFrame, resamples: int) -> None:
+def _check(frame: pd.DataFrame, level: float, resamples: int) -> None:
     check_answers(frame)
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must be in (0, 1), got {level}")
     if resamples < 1:
         raise ValueError(f"`resamples` must be at least 1, got {resamples}")
     policies = frame["position_ids"].unique()
@@ -99,11 +106,11 @@ def _differences(part: pd.DataFrame, pruners: list[str], images: np.ndarray, wei
     return np.asarray(accuracy[first] - accuracy[second])
 
 
-def _compared(one: Float64Array, other: Float64Array, pruners: list[str]) -> dict[str, float | str]:
+def _compared(one: Float64Array, other: Float64Array, pruners: list[str], level: float) -> dict[str, float | str]:
     signs, others = np.sign(one), np.sign(other)
     scale = np.sqrt((signs**2).sum(0) * (others**2).sum(0))
     taus = np.divide((signs * others).sum(0), scale, out=np.zeros_like(scale), where=scale > 0)
-    tails = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    tails = (1 - level) / 2, (1 + level) / 2
     low, high = np.quantile(taus[1:], tails)
     sides = []
     for differences in (one, other):

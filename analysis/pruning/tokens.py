@@ -138,6 +138,15 @@ class VisualTokens:
         """Cosines of the projected features [token, token], 0 with a zero vector, in float64 and read-only; shared."""
         return self.shared("similarity", lambda: frozen(self.unit @ self.unit.T))
 
+    def similarity_once_reused(self) -> Float64Array | None:
+        """`similarity` from the second call for a picture on, None before: a rule that chooses from it only once makes
+        the few rows that it needs in less time than the matrix.
+        """
+        if not {"similarity", "chosen from"}.isdisjoint(self._shared):
+            return self.similarity
+        self._shared["chosen from"] = True
+        return None
+
     @property
     def unit(self) -> Float64Array:
         """The projected features scaled to length one [token, hidden], a zero vector left zero, read-only; shared."""

@@ -41,7 +41,18 @@ DATA = Path(__file__).parents[1]
 FULL = replace(DEFAULT, captured=200, problems=20, images=1080)
 PICTURES = ("accuracy_vs_budget", "certified_gap")
 MEASURED = (
-    *("accuracy", "attention", "quartiles", "selection", "reliability", "needed", "fastv", "compact", "slices"),
+    *(
+        "accuracy",
+        "attention",
+        "quartiles",
+        "selection",
+        "reliability",
+        "needed",
+        "fastv",
+        "compact",
+        "packed",
+        "slices",
+    ),
     *("mass_curves", "profile", "score_histogram", "selection_frequency", "layer_agreement", "cluster_heads"),
 )
 
@@ -166,7 +177,7 @@ def main(
     stamp = {"config_hash": vlm.config_hash, "task_checksum": task.checksum, **provenance()}
     measured = measure(vlm, task, rows, store=work / "gate", n_jobs=os.cpu_count())
     slices = slice_accuracy(rows, task.knobs)
-    tables = {name: getattr(measured, name) for name in ("reliability", "needed", "fastv", "compact")} | {
+    tables = {name: getattr(measured, name) for name in ("reliability", "needed", "fastv", "compact", "packed")} | {
         "slices": slices
     }
     for name, table in tables.items():
@@ -187,7 +198,7 @@ def trainings_text(trainings: Trainings | None) -> str:
     """What other seeds of the training came to at 64 tokens, for the card; empty where nobody trained."""
     if trainings is None:
         return ""
-    accuracy, at = trainings.accuracy, trainings.agreement.query("keep == 64")
+    accuracy, at = trainings.accuracy, trainings.agreement.query("keep == 64 and level == 0.95")
     means = accuracy[(accuracy["pruner"] == "none") & (accuracy["task"] == "mean")]
     reached = ", ".join(f"{value:.3f} ({name})" for name, value in zip(means["model"], means["estimate"], strict=True))
     lines = [

@@ -26,6 +26,7 @@ from transformers import LlavaForConditionalGeneration
 from analysis.study.run import EMBEDDED
 from solvers.files import replacing
 
+from .alone import alone
 from .docstrings import docstrings, versions
 from .export import build_processor
 from .model import Size, Trainee, Weights, build_model
@@ -248,9 +249,18 @@ class StageTrainer:
         return self.folder / "model"
 
     def run(self) -> None:
-        """Train to the last step and write the model, unless that has been done."""
-        if (self.model_folder / "config.json").exists():
-            return
+        """Train to the last step and write the model, unless that has been done.
+
+        Raises
+        ------
+        RuntimeError
+            If another process trains in the folder.
+        """
+        with alone(self.folder):
+            if not (self.model_folder / "config.json").exists():
+                self._run()
+
+    def _run(self) -> None:
         begun, spent = time.monotonic(), self.progress.spent
         saved = logged = begun
         while self.progress.step < self.stage.steps:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from solvers.files import replacing
 
+from .alone import alone
 from .batches import Batch, make_batch
 from .model import Size, Trainee, Weights
 from .pruned import Pruning
@@ -286,12 +287,20 @@ class Trainer:
             warm_start(self.trainee, HERE.parent / recipe.start)
 
     def run(self) -> None:
-        while self.progress.phase < len(self.recipe.phases):
-            self._run_phase(self.recipe.phases[self.progress.phase])
-            self._score()
-            self.progress.phase += 1
-            self.progress.spent, self.progress.begun = 0.0, self.progress.step
-            save_checkpoint(self.path, self.trainee, self.optimiser, self.progress)
+        """Train to the end of the recipe.
+
+        Raises
+        ------
+        RuntimeError
+            If another process trains in the folder.
+        """
+        with alone(self.folder):
+            while self.progress.phase < len(self.recipe.phases):
+                self._run_phase(self.recipe.phases[self.progress.phase])
+                self._score()
+                self.progress.phase += 1
+                self.progress.spent, self.progress.begun = 0.0, self.progress.step
+                save_checkpoint(self.path, self.trainee, self.optimiser, self.progress)
 
     def _run_phase(self, phase: Phase) -> None:
         first, resumed_at = time.monotonic(), self.progress.spent

@@ -6,7 +6,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from analysis import evaluate, load
 from analysis.evaluation import MiniVqa
-from analysis.evaluation.gate import judge, megabytes, printed, recorded_trainings
+from analysis.evaluation.gate import judge, megabytes, printed, recorded_time, recorded_trainings
 from data.make.gate import DATA, card_table, selection_table, trainings_text
 from data.make.vocabulary import TASKS
 
@@ -51,11 +51,14 @@ def priors():
 def test_the_gate_is_passed_by_what_was_measured_but_for_one_pair_of_pruners(priors):
     """Other trainings order CDPruner and GreedyPrune the other way round: LOG.md, 2026-11-22. All else must hold."""
     tables = {
-        name: pd.read_csv(DATA / "measured" / f"{name}.csv") for name in ("reliability", "needed", "fastv", "compact")
+        name: pd.read_csv(DATA / "measured" / f"{name}.csv")
+        for name in ("reliability", "needed", "fastv", "compact", "packed")
     }
-    trainings = recorded_trainings(load(str(FOLDER)).config_hash)
+    config_hash = load(str(FOLDER)).config_hash
+    trainings, time = recorded_trainings(config_hash), recorded_time(config_hash)
     assert trainings is not None
-    checks = judge(MEASURED, priors, megabytes=megabytes(FOLDER), trainings=trainings, **tables)
+    assert time is not None
+    checks = judge(MEASURED, priors, megabytes=megabytes(FOLDER), trainings=trainings, time=time, **tables)
     missed = [(check.what, check.value, check.note) for check in checks if check.binding and not check.holds]
     expected = ("pairs of pruners that 3 trainings rank oppositely at 64", 1, "cdpruner > greedyprune")
     assert missed == [expected], printed(checks)

@@ -17,7 +17,7 @@ def test_a_run_that_is_not_finished_is_named(tmp_path):
 
 
 def test_a_model_agrees_with_itself(tmp_path):
-    task = MiniVqa("validation", images=6)
+    task = MiniVqa("validation", images=10)
     vlm = load(str(EMBEDDED))
     accuracy, agreement = compare({"one": vlm, "two": vlm}, task, tmp_path, n_jobs=2)  # as the command does
     assert set(accuracy["model"]) == {"one", "two"}
@@ -26,8 +26,11 @@ def test_a_model_agrees_with_itself(tmp_path):
         accuracy[accuracy["model"] == name].drop(columns="model").reset_index(drop=True) for name in ("one", "two")
     )
     pd.testing.assert_frame_equal(one, two)
-    assert agreement["keep"].tolist() == list(KEEPS)
-    assert agreement["tau"].tolist() == pytest.approx([1.0, 1.0])
-    assert agreement["contradicted"].tolist() == [0, 0]
+    assert agreement["keep"].tolist() == [*KEEPS, *KEEPS]
+    assert agreement["level"].tolist() == pytest.approx([0.95, 0.95, 1 - 0.05 / 66, 1 - 0.05 / 66])
+    assert agreement["tau"].tolist() == pytest.approx([1.0] * 4)
+    assert (agreement["contradicted"] == 0).all()
+    per_pair, corrected = agreement["apart"][:2], agreement["apart"][2:]
+    assert (per_pair.to_numpy() >= corrected.to_numpy()).all()
     assert set(agreement["pruners"]) == {len(PRUNERS)}
     assert set(agreement["config_hash"]) == {f"{vlm.config_hash}+{vlm.config_hash}"}

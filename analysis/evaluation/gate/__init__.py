@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .bounds import BUDGET as BUDGET
 from .bounds import FLOORS as FLOORS
+from .bounds import LEVEL as LEVEL
 from .bounds import Check as Check
 from .bounds import judge as judge
 from .bounds import passed as passed
@@ -24,4 +25,6 @@ from .measured import measure as measure
 from .measured import measure_compact as measure_compact
 from .measured import measure_fastv as measure_fastv
 from .measured import megabytes as megabytes
+from .measured import recorded_time as recorded_time
 from .measured import recorded_trainings as recorded_trainings
+from .packing import measure_packed as measure_packed

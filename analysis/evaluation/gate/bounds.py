@@ -29,8 +29,10 @@ ABOVE_PRIOR = 0.25
 ORACLE_WITHIN = 0.03  # of all tokens, on every task: what the oracle loses, training lost
 RANDOM_BELOW = {"text": 0.20, "tiny": 0.20}
 CORRELATION = 0.90
+LEVEL = 0.95  # at which two pruners are apart under one training
 REPRODUCED = 0.02  # what the seed of a training may change on the mean of all tasks
 IMAGES, QUESTIONS = 1000, 12000
+CELLS, MINUTES, CORES = 100, 15.0, 2  # pruners times budgets on all questions, on so many cores
 MEGABYTES = 16.0
 
 
@@ -68,8 +70,10 @@ def judge(
     needed: pd.DataFrame,
     fastv: pd.DataFrame,
     compact: pd.DataFrame,
+    packed: pd.DataFrame,
     megabytes: float,
     trainings: Trainings | None = None,
+    time: pd.DataFrame | None = None,
     left_out: int = 0,
     unranked: str = "",
 ) -> list[Check]:
@@ -83,12 +87,14 @@ def judge(
         The majority prior by task.
     reliability
         What `split_half` returned, without rows where it could not.
-    needed, fastv, compact
-        What `measure_needed`, `measure_fastv` and `measure_compact` returned.
+    needed, fastv, compact, packed
+        What `measure_needed`, `measure_fastv`, `measure_compact` and `measure_packed` returned.
     megabytes
         Size of the model folder.
     trainings
         How the model compares with others that were trained alike, where somebody trained them.
+    time
+        How long all pruners took, where somebody let them answer.
     left_out
         Images of the split that were not asked: such a quick look never passes.
     unranked
@@ -129,6 +135,7 @@ def judge(
         Check("model folder, megabytes", megabytes, most=MEGABYTES),
         Check("tasks whose required tokens do not hold", len(short), most=0, note="; ".join(short)),
     ]
+    checks += _packing(packed) + ([] if time is None else _timing(time))
     loss = fastv.query("keep == @BUDGET and task == 'mean'")["lost"].iloc[0]
     checks.append(Check(f"mean, lost by FastV after layer 2 at {BUDGET}", float(loss), binding=False))
     return checks
@@ -141,26 +148,45 @@ def _ranking(reliability: pd.DataFrame, unranked: str) -> list[Check]:
     return [binding, *(Check(f"{what} {keep}", value, binding=False) for keep, value in found.items())]
 
 
+def _packing(packed: pd.DataFrame) -> list[Check]:
+    if packed.empty:
+        return []
+    what = f"packed answers unlike those of `generate`, of {packed['questions'].sum()}"
+    return [Check(what, packed["differ"].sum(), most=0)]
+
+
+def _timing(time: pd.DataFrame) -> list[Check]:
+    row = time.iloc[0]
+    cells, processes = int(row["pruners"] * row["budgets"]), int(row["processes"])
+    note = "" if processes <= CORES else f"on {processes} cores"
+    return [
+        Check("pruners times budgets in the whole table", cells, least=CELLS),
+        Check(f"minutes for it on {CORES} cores", math.nan if note else float(row["minutes"]), most=MINUTES, note=note),
+    ]
+
+
 def _trainings(trainings: Trainings) -> list[Check]:
-    at = trainings.agreement[trainings.agreement["keep"] == BUDGET]
+    both = trainings.agreement[trainings.agreement["keep"] == BUDGET]
+    at, corrected = both[both["level"] == LEVEL], both[both["level"] > LEVEL]
     full = trainings.accuracy[trainings.accuracy["pruner"] == STOCK].groupby("task", sort=False)["estimate"]
     apart = full.max() - full.min()
     number = f"{len({*at['model'], *at['other']})} trainings"
     worst = str(apart.idxmax())
-    pairs = {
-        tuple(sorted(pair.split(" > "))): pair for row in at["which"].fillna("") for pair in row.split("; ") if pair
-    }
+    opposite = f"pairs of pruners that {number} rank oppositely at {BUDGET}"
+    pairs, certain = _contradicted(at), _contradicted(corrected)
     return [
         Check(f"mean of all tasks, how far {number} are apart", float(apart["mean"]), most=REPRODUCED),
         Check(f"{worst}, how far {number} are apart (most of all tasks)", float(apart[worst]), binding=False),
-        Check(
-            f"pairs of pruners that {number} rank oppositely at {BUDGET}",
-            len(pairs),
-            most=0,
-            note="; ".join(pairs.values()),
-        ),
+        Check(opposite, len(pairs), most=0, note="; ".join(pairs)),
+        Check(f"{opposite}, corrected", len(certain), binding=False, note="; ".join(certain)),
         Check(f"least Kendall tau between {number} at {BUDGET}", at["tau"].min(), binding=False),
     ]
+
+
+def _contradicted(agreement: pd.DataFrame) -> list[str]:
+    """The pairs of pruners that some two trainings order oppositely, each once."""
+    named = [pair for row in agreement["which"].fillna("") for pair in row.split("; ") if pair]
+    return list({tuple(sorted(pair.split(" > "))): pair for pair in named}.values())
 
 
 def passed(checks: Sequence[Check]) -> bool:

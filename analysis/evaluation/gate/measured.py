@@ -19,6 +19,7 @@ from ..run import evaluate
 from ..settings import STOCK
 from ..tasks import AbstractTask
 from .evidence import measure_needed
+from .packing import PACKED_IMAGES, measure_packed
 
 CHECKED_IMAGES, FASTV_IMAGES = 100, 40
 FASTV_KEEPS = (192, 128, 64, 32)
@@ -29,7 +30,8 @@ class Trainings(NamedTuple):
     """What other trainings of a model came to: tables of `python -m data.make.seeds`."""
 
     agreement: pd.DataFrame
-    """What `ranking_agreement` returned for all of them."""
+    """What `ranking_agreement` returned for all of them: at a level of .95 per pair, and at one that is corrected for
+    the number of pairs."""
     accuracy: pd.DataFrame
     """What `accuracy_table` returned for each."""
 
@@ -43,7 +45,9 @@ class Measured(NamedTuple):
     needed: pd.DataFrame
     fastv: pd.DataFrame
     compact: pd.DataFrame
+    packed: pd.DataFrame
     trainings: Trainings | None
+    time: pd.DataFrame | None
     left_out: int
     unranked: str
 
@@ -65,7 +69,7 @@ def measure(
         Who answered what.
     rows
         What `evaluate` returned for the pruners to be ranked, "oracle" and "random" among them, with one policy of
-        position ids. The checks of required tokens, FastV and compact ids ask at most as many images.
+        position ids. The checks of required tokens, FastV, compact ids and packing ask at most as many images.
     store, options
         See `evaluate`; the store may be that of `rows`.
     fastv_keeps
@@ -88,7 +92,9 @@ def measure(
         needed=measure_needed(vlm, task, min(images, CHECKED_IMAGES), store=store, **options),
         fastv=measure_fastv(vlm, task, min(images, FASTV_IMAGES), fastv_keeps, store=store, **options),
         compact=measure_compact(vlm, task, min(images, CHECKED_IMAGES), store=store, **options),
+        packed=measure_packed(vlm, task, min(images, PACKED_IMAGES)),
         trainings=recorded_trainings(vlm.config_hash),
+        time=recorded_time(vlm.config_hash),
         left_out=len(task) - images,
         unranked=unranked,
     )
@@ -103,6 +109,18 @@ def recorded_trainings(config_hash: str) -> Trainings | None:
     except FileNotFoundError:
         return None
     return found if config_hash in found.agreement["config_hash"].iloc[0].split("+") else None
+
+
+def recorded_time(config_hash: str) -> pd.DataFrame | None:
+    """How long `python -m data.make.peers` took for all pruners at five budgets, which is minutes too many for a gate:
+    its row of `data/measured`, if the model of this hash answered."""
+    folder = data_folder("measured")
+    try:
+        answers, time = pd.read_csv(folder / "peers.csv"), pd.read_csv(folder / "peers_time.csv")
+    except FileNotFoundError:
+        return None
+    same_run = set(answers["commit"]) == set(time["commit"])
+    return time if same_run and set(answers["config_hash"]) == {config_hash} else None
 
 
 def majority_priors(rows: pd.DataFrame) -> dict[str, float]:

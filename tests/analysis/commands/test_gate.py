@@ -40,6 +40,8 @@ def test_a_quick_look_measures_every_line_and_never_passes(prunescope, tmp_path:
     assert found["test images"]["value"] == 4
     assert found["mean of all tasks, all tokens"]["verdict"] == "passed"
     assert found["model folder, megabytes"]["value"] == pytest.approx(megabytes(embedded_folder()))
+    assert found["packed answers unlike those of `generate`, of 60"]["value"] == 0
+    assert found["minutes for it on 2 cores"]["most"] == 15
     told = found["mean, lost by FastV after layer 2 at 64"]
     assert (told["verdict"], told["value"] is not None) == ("told", True)
     assert found["split-half correlation of the pruners at 64"]["least"] == 0.9
@@ -76,8 +78,10 @@ def measured_before(monkeypatch: pytest.MonkeyPatch):
         accuracy = pd.read_csv(MEASURED / "accuracy.csv")
         for task, value in replaced.items():
             accuracy.loc[(accuracy["pruner"] == "none") & (accuracy["task"] == task), "estimate"] = value
-        tables = {name: pd.read_csv(MEASURED / f"{name}.csv") for name in ("reliability", "needed", "fastv", "compact")}
-        measured = Measured(accuracy, dict.fromkeys(FLOORS, 0.1), **tables, trainings=None, left_out=0, unranked="")
+        names = ("reliability", "needed", "fastv", "compact", "packed")
+        tables = {name: pd.read_csv(MEASURED / f"{name}.csv") for name in names}
+        nothing = {"trainings": None, "time": None, "left_out": 0, "unranked": ""}
+        measured = Measured(accuracy, dict.fromkeys(FLOORS, 0.1), **tables, **nothing)
         monkeypatch.setattr("analysis.evaluation.evaluate", lambda *_, **__: pd.DataFrame())
         monkeypatch.setattr("analysis.evaluation.gate.measure", lambda *_, **__: measured)
 

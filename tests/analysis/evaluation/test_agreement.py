@@ -42,21 +42,24 @@ def accuracies(frame: pd.DataFrame, model: str, images: np.ndarray) -> np.ndarra
     return by_task.to_numpy()
 
 
-def test_tau_and_its_interval_equal_a_plain_loop() -> None:
+@pytest.mark.parametrize("level", [0.95, 0.6])
+def test_tau_and_its_interval_equal_a_plain_loop(level: float) -> None:
     frame = rows({"m": NOISY, "n": NOISY | {"s": 0.6}}, images=25)
-    (row,) = ranking_agreement(frame, resamples=40, seed=3).to_dict("records")
+    (row,) = ranking_agreement(frame, level=level, resamples=40, seed=3).to_dict("records")
+    assert row["level"] == level
+    ends = (1 - level) / 2, (1 + level) / 2
     rng = np.random.default_rng(3)
     draws = [np.arange(25)]
     draws += [np.repeat(np.arange(25), counts) for counts in rng.multinomial(25, np.full(25, 1 / 25), size=40)]
     drawn = [[accuracies(frame, model, draw).round(12) for model in "mn"] for draw in draws]
     taus = [kendalltau(*pair).statistic for pair in drawn]
     assert row["tau"] == pytest.approx(taus[0])
-    assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(taus[1:], (0.025, 0.975))))
+    assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(taus[1:], ends)))
     sides = []
     for model in range(2):
         values = np.array([pair[model] for pair in drawn[1:]])
         gaps = values[:, :, None] - values[:, None, :]
-        below, above = np.quantile(gaps, (0.025, 0.975), axis=0)
+        below, above = np.quantile(gaps, ends, axis=0)
         sides.append((below > 1e-9).astype(int) - (above < -1e-9))
     product = (sides[0] * sides[1])[np.triu_indices(5, 1)]
     assert (row["pairs"], row["apart"], row["contradicted"]) == (10, (product != 0).sum(), (product < 0).sum())
@@ -119,6 +122,12 @@ def test_budgets_stock_rows_and_the_order_of_rows_do_not_mix() -> None:
 def test_what_cannot_be_compared_is_refused(change: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ranking_agreement(change(rows({"m": EQUAL, "n": EQUAL}, images=10)))
+
+
+@pytest.mark.parametrize("level", [0, 1, 95])
+def test_a_level_is_a_probability(level: float) -> None:
+    with pytest.raises(ValueError, match=rf"`level` must be in \(0, 1\), got {level}"):
+        ranking_agreement(rows({"m": EQUAL, "n": EQUAL}), level=level)
 
 
 def test_resamples_must_be_positive() -> None:

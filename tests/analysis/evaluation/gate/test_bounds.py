@@ -33,6 +33,7 @@ def measured(full=0.95, oracle=0.94, random=0.5, correlation=0.95, images=1080, 
         "needed": needed,
         "fastv": pd.DataFrame({"keep": [64], "task": ["mean"], "lost": [0.0]}),
         "compact": pd.DataFrame({"keep": 64, "task": names, "lost": 0.01}),
+        "packed": pd.DataFrame({"pruner": ["none", "vispruner"], "keep": [576, 64], "questions": 30, "differ": 0}),
         "megabytes": 5.0,
     }
 
@@ -91,6 +92,31 @@ def test_the_instrument_has_its_bounds():
     assert "gate: failed" in printed(judge(**measured(questions=11999)))
 
 
+def test_packed_answers_must_be_those_of_generate():
+    inputs = measured()
+    one = inputs["packed"].assign(differ=[0, 1])
+    assert failing(**inputs | {"packed": one}) == ["packed answers unlike those of `generate`, of 60"]
+    not_packable = inputs["packed"].iloc[:0]
+    assert len(judge(**inputs | {"packed": not_packable})) == len(judge(**inputs)) - 1
+    assert failing(**inputs | {"packed": not_packable}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "missed"),
+    [
+        ({}, []),
+        ({"minutes": 15.01}, ["minutes for it on 2 cores"]),
+        ({"processes": 1}, []),
+        ({"processes": 3}, ["minutes for it on 2 cores"]),
+        ({"pruners": 19}, ["pruners times budgets in the whole table"]),
+        ({"pruners": 25, "budgets": 3}, ["pruners times budgets in the whole table"]),
+    ],
+)
+def test_the_whole_table_takes_minutes(changed, missed):
+    time = pd.DataFrame([{"pruners": 20, "budgets": 5, "processes": 2, "minutes": 14.9} | changed])
+    assert failing(**measured() | {"time": time}) == missed
+
+
 def test_the_mean_is_bound():
     low = dict.fromkeys(TASKS, 0.91) | {"mean": 0.91}
     assert failing(**measured(full=low, oracle=low)) == ["mean of all tasks, all tokens"]
@@ -117,7 +143,9 @@ def test_every_task_of_the_benchmark_has_a_floor():
 
 def trainings_with(which=(None, None, None), means=(0.95, 0.96, 0.941)):
     rows = [("a", "b", 64, 0.9), ("a", "c", 64, 0.7), ("a", "b", 32, 0.1)]
-    agreement = pd.DataFrame(rows, columns=["model", "other", "keep", "tau"]).assign(which=which)
+    agreement = pd.DataFrame(rows, columns=["model", "other", "keep", "tau"]).assign(which=which, level=0.95)
+    corrected = agreement.assign(which=[None, "u > w", None], level=0.999, tau=0.0)
+    agreement = pd.concat([agreement, corrected])
     rows = [(pruner, task, 0.5) for pruner, task in (("none", "count"), ("random", "mean"))]
     rows = [(model, *row) for model in "abc" for row in rows]
     rows += [(model, "none", "mean", mean) for model, mean in zip("abc", means, strict=True)]
@@ -131,6 +159,8 @@ def test_trainings_must_not_contradict_each_other():
     assert checks["least Kendall tau between 3 trainings at 64"].value == 0.7
     what = "pairs of pruners that 3 trainings rank oppositely at 64"
     assert (checks[what].value, checks[what].verdict) == (0, "passed")
+    told = checks[f"{what}, corrected"]
+    assert (told.value, told.verdict, told.note) == (1, "told", "u > w")
     worse = judge(**measured(), trainings=trainings_with(["s > t", "t > s; s > u", None]))
     assert [(check.what, check.value) for check in worse if check.binding and not check.holds] == [(what, 2)]
     assert "FAILED (t > s; s > u)" in printed(worse)

@@ -1,4 +1,4 @@
-"""What was recorded of other trainings counts for the models that were compared, and for no other."""
+"""What was recorded of other trainings and of a long run counts for the models they are of, and for no other."""
 
 from __future__ import annotations
 
@@ -36,3 +36,18 @@ def test_a_record_belongs_to_the_models_it_names(folder: Path) -> None:
         pd.testing.assert_frame_equal(found.accuracy, ACCURACY)
     for unknown in ("abcd", "c+d", ""):
         assert measured.recorded_trainings(unknown) is None
+
+
+def test_a_time_belongs_to_the_model_and_the_run_of_its_answers(folder: Path) -> None:
+    assert measured.recorded_time("abc") is None
+    answers = pd.DataFrame({"config_hash": "abc", "commit": ["1234"] * 2})
+    time = pd.DataFrame({"minutes": [14.0], "commit": "1234"})
+    answers.to_csv(folder / "peers.csv", index=False)
+    assert measured.recorded_time("abc") is None  # half a record
+    time.to_csv(folder / "peers_time.csv", index=False)
+    found = measured.recorded_time("abc")
+    assert found is not None
+    assert found["minutes"].tolist() == [14.0]
+    assert measured.recorded_time("def") is None
+    time.assign(commit="5678").to_csv(folder / "peers_time.csv", index=False)
+    assert measured.recorded_time("abc") is None
