@@ -16,6 +16,7 @@ from .budgets import critical_budget as critical_budget
 from .comparison import paired_comparison as paired_comparison
 from .comparison import relative_accuracy as relative_accuracy
 from .reliability import split_half as split_half
+from .reproducibility import reproducibility as reproducibility
 from .run import evaluate as evaluate
 from .scoring import exact_match as exact_match
 from .seeds import seed_spread as seed_spread

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..reproducibility import reproducibility
 from ..settings import STOCK
 from .evidence import judge_needed
 from .measured import Trainings
@@ -174,12 +175,21 @@ def _trainings(trainings: Trainings) -> list[Check]:
     worst = str(apart.idxmax())
     opposite = f"pairs of pruners that {number} rank oppositely at {BUDGET}"
     pairs, certain = _contradicted(at), _contradicted(corrected)
+    limits = {row["keep"]: row for row in reproducibility(trainings.accuracy).to_dict("records")}
+    limit = limits[BUDGET]
     return [
         Check(f"mean of all tasks, how far {number} are apart", float(apart["mean"]), most=REPRODUCED),
         Check(f"{worst}, how far {number} are apart (most of all tasks)", float(apart[worst]), binding=False),
         Check(opposite, len(pairs), most=0, note="; ".join(pairs)),
         Check(f"{opposite}, corrected", len(certain), binding=False, note="; ".join(certain)),
         Check(f"least Kendall tau between {number} at {BUDGET}", at["tau"].min(), binding=False),
+        Check(f"difference at {BUDGET} below which {number} may disagree", float(limit["limit"]), binding=False),
+        Check(
+            f"pairs beyond it that they rank oppositely, of {limit['beyond']}",
+            float(limit["reversed"]),
+            binding=False,
+            note=limit["which"],
+        ),
     ]
 
 

@@ -78,7 +78,7 @@ class EADP(AbstractPruner):
     cite: ClassVar[str] = rules.rule("eadp").citation
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
-        words = unit_or_zero(tokens.evidence("text")) @ unit_or_zero(tokens.projected).T
+        words = unit_or_zero(tokens.evidence("text")) @ tokens.unit.T
         scores = rules.eadp_scores(words.mean(0), words, tokens.grid)
         return rules.eadp(tokens.projected, scores, keep, self.power, normalise=False)
 

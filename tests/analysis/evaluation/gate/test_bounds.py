@@ -146,11 +146,12 @@ def trainings_with(which=(None, None, None), means=(0.95, 0.96, 0.941)):
     agreement = pd.DataFrame(rows, columns=["model", "other", "keep", "tau"]).assign(which=which, level=0.95)
     corrected = agreement.assign(which=[None, "u > w", None], level=0.999, tau=0.0)
     agreement = pd.concat([agreement, corrected])
-    rows = [(pruner, task, 0.5) for pruner, task in (("none", "count"), ("random", "mean"))]
+    rows = [("none", "count", 0.5), ("s", "mean", 0.5), ("t", "mean", 0.4), ("u", "mean", 0.1)]
     rows = [(model, *row) for model in "abc" for row in rows]
     rows += [(model, "none", "mean", mean) for model, mean in zip("abc", means, strict=True)]
-    rows[0] = ("a", "none", "count", 0.7)
-    return Trainings(agreement, pd.DataFrame(rows, columns=["model", "pruner", "task", "estimate"]))
+    rows[0], rows[2] = ("a", "none", "count", 0.7), ("a", "t", "mean", 0.43)
+    accuracy = pd.DataFrame(rows, columns=["model", "pruner", "task", "estimate"])
+    return Trainings(agreement, accuracy.assign(keep=64, position_ids="keep"))
 
 
 def test_trainings_must_not_contradict_each_other():
@@ -161,6 +162,10 @@ def test_trainings_must_not_contradict_each_other():
     assert (checks[what].value, checks[what].verdict) == (0, "passed")
     told = checks[f"{what}, corrected"]
     assert (told.value, told.verdict, told.note) == (1, "told", "u > w")
+    limit = checks["difference at 64 below which 3 trainings may disagree"]
+    # t is .03 nearer to s, and farther from u, in one of three
+    assert (limit.value, limit.verdict) == (pytest.approx(1.96 * 2**0.5 * (2 * 0.0003 / 3) ** 0.5, rel=1e-4), "told")
+    assert checks["pairs beyond it that they rank oppositely, of 3"].value == 0
     worse = judge(**measured(), trainings=trainings_with(["s > t", "t > s; s > u", None]))
     assert [(check.what, check.value) for check in worse if check.binding and not check.holds] == [(what, 2)]
     assert "FAILED (t > s; s > u)" in printed(worse)
