@@ -18,7 +18,8 @@ def accuracy_table(frame: pd.DataFrame, *, level: float = 0.95, resamples: int =
     """Accuracies with bootstrap intervals from the rows of `evaluate`: means of `score`, or of `correct` without it.
 
     Images are drawn with replacement, each with all its questions and all seeds of a pruner, because questions about
-    one picture fail together. All settings see the same draws.
+    one picture fail together. All settings see the same draws. So an interval says what other images would change, and
+    nothing of what another training of the model would: that is `reproducibility`.
 
     Parameters
     ----------
