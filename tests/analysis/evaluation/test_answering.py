@@ -225,3 +225,23 @@ def test_questions_share_columns_as_long_as_their_words_agree(tiny_vlm: Vlm, toy
         alone = [answer_tokens(tiny_vlm, [replace(context, after=(words,))], **options)[0][0] for words in after]
         assert together == alone
         assert len({tuple(tokens) for tokens in together}) > 1
+
+
+def test_prompts_come_in_few_widths_within_the_bound(tiny_vlm: Vlm, toy_task: Callable[..., Any]) -> None:
+    contexts = [
+        context
+        for keep in (3, 30, 11, 36)
+        for context in contexts_of(tiny_vlm, toy_task(4), pruners.FasterVLM(), keep, packed=True)
+    ]
+    assert len({context.length for context in contexts}) > len({context.padded for context in contexts})
+    shapes: list[torch.Size] = []
+    language = tiny_vlm.adapter.language_model(tiny_vlm.model)
+    handle = language.register_forward_pre_hook(
+        lambda _, __, given: shapes.append(given["inputs_embeds"].shape), with_kwargs=True
+    )
+    answer_tokens(tiny_vlm, contexts, max_new_tokens=1, tokens_per_batch=120)
+    handle.remove()
+    assert sum(rows for rows, _, _ in shapes) == len(contexts)
+    for rows, columns, _ in shapes:
+        assert columns % 8 == 0
+        assert rows == 1 or rows * columns <= 120
