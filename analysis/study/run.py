@@ -14,6 +14,7 @@ import pandas as pd
 from rich.console import Console
 
 from analysis.evaluation import MiniVqa, accuracy_table
+from analysis.evaluation.gate import recorded_trainings
 from analysis.metrics import measure, quartile_shares, summarise
 from analysis.models import Vlm, load
 from analysis.report import ExplorerImage, OutputFile, ReportInput, Stage, write_report
@@ -114,7 +115,9 @@ def run_study(model: str | None = None, out: Path | str = "out", settings: Setti
         model=vlm.id,
         command=_command(model, folder, settings),
         provenance={"configuration": vlm.config_hash, "task": subject.task.checksum, **provenance()},
-        warnings=warnings(subject, raw, provenance(), embedded=model is None),
+        warnings=warnings(
+            subject, raw, provenance(), embedded=model is None, trainings=recorded_trainings(vlm.config_hash)
+        ),
         stages=clock.stages,
         attention=tables["attention"],
         quartiles=tables["quartiles"],

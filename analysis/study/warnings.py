@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
+from analysis.evaluation import reproducibility
+from analysis.evaluation.gate import Trainings
 from analysis.figures import palette
 from solvers import Status
 
@@ -17,7 +19,12 @@ FEW = 30
 
 
 def warnings(
-    subject: Subject, raw: Mapping[str, pd.DataFrame], provenance: Mapping[str, str], *, embedded: bool
+    subject: Subject,
+    raw: Mapping[str, pd.DataFrame],
+    provenance: Mapping[str, str],
+    *,
+    embedded: bool,
+    trainings: Trainings | None = None,
 ) -> list[str]:
     """Sentences, the weightiest first.
 
@@ -31,8 +38,16 @@ def warnings(
         Of the run.
     embedded
         Whether the model is the one that comes with the toolkit.
+    trainings
+        Others that were trained alike, where somebody measured them.
     """
-    found = [*_model(embedded), *_size(raw["accuracy"]), *_selection(raw["selection"]), *_left_out(subject)]
+    found = [
+        *_model(embedded),
+        *_training(trainings),
+        *_size(raw["accuracy"]),
+        *_selection(raw["selection"]),
+        *_left_out(subject),
+    ]
     found.append(
         "Every pruner runs with the position ids of the whole prompt, so that the table compares tokens and nothing "
         "else. A method that numbers the kept tokens anew by itself can do better or worse than here."
@@ -47,6 +62,17 @@ def _model(embedded: bool) -> Iterator[str]:
         yield (
             "The model is the small one that comes with the toolkit, trained on synthetic pictures: which pruner wins "
             "here need not win on another model. Run the study with --model for yours."
+        )
+
+
+def _training(trainings: Trainings | None) -> Iterator[str]:
+    if trainings is not None:
+        rows = reproducibility(trainings.accuracy).to_dict("records")
+        limits = " and ".join(f"{100 * row['limit']:.1f} points at {row['keep']:g} tokens" for row in rows)
+        yield (
+            f"Intervals are over images, and training moves accuracies too: by what {rows[0]['models']} trainings of "
+            f"this model found, a difference between two pruners of less than {limits} may have the other sign in the "
+            "next one (data/measured/seeds.csv)."
         )
 
 
