@@ -31,7 +31,7 @@ _ALTERING = ("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngra
              "forced_eos_token_id", "sequence_bias")  # fmt: skip
 
 
-_COLUMNS = 8
+_PADDED_TO = 8
 """Sequences are padded to a multiple of so many columns: oneDNN prepares a product for every shape, and keeps it."""
 
 
@@ -86,8 +86,8 @@ class Context:
 
     @property
     def padded(self) -> int:
-        """Columns with padding up to the next multiple of `_COLUMNS`."""
-        return -(-self.length // _COLUMNS) * _COLUMNS
+        """Columns with padding up to the next multiple of `_PADDED_TO`."""
+        return -(-self.length // _PADDED_TO) * _PADDED_TO
 
 
 def answer_tokens(

@@ -138,13 +138,13 @@ class VisualTokens:
         """Cosines of the projected features [token, token], 0 with a zero vector, in float64 and read-only; shared."""
         return self.shared("similarity", lambda: frozen(self.unit @ self.unit.T))
 
-    def similarity_once_reused(self) -> Float64Array | None:
-        """`similarity` from the second call for a picture on, None before: a rule that chooses from it only once makes
-        the few rows that it needs in less time than the matrix.
+    def similarity_from_second_use(self) -> Float64Array | None:
+        """`similarity`, but None the first time that it is asked for here: a rule that chooses only once from a picture
+        makes the few rows that it needs in less time than the matrix.
         """
-        if not {"similarity", "chosen from"}.isdisjoint(self._shared):
+        if not {"similarity", "used once"}.isdisjoint(self._shared):
             return self.similarity
-        self._shared["chosen from"] = True
+        self._shared["used once"] = True
         return None
 
     @property

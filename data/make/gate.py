@@ -20,7 +20,9 @@ import typer
 from analysis import load, run_study
 from analysis.evaluation import MiniVqa, reproducibility
 from analysis.evaluation.gate import (
+    BUDGET,
     CHECKED_IMAGES,
+    LEVEL,
     Trainings,
     judge,
     measure,
@@ -187,7 +189,7 @@ def trainings_text(trainings: Trainings | None) -> str:
     """What other seeds of the training came to at 64 tokens, for the card; empty where nobody trained."""
     if trainings is None:
         return ""
-    accuracy, at = trainings.accuracy, trainings.agreement.query("keep == 64 and level == 0.95")
+    accuracy, at = trainings.accuracy, trainings.agreement.query("keep == @BUDGET and level == @LEVEL")
     means = accuracy[(accuracy["pruner"] == "none") & (accuracy["task"] == "mean")]
     reached = ", ".join(f"{value:.3f} ({name})" for name, value in zip(means["model"], means["estimate"], strict=True))
     lines = [
@@ -195,7 +197,7 @@ def trainings_text(trainings: Trainings | None) -> str:
         f"| {row['which'] if row['contradicted'] else ''} |"
         for row in at.to_dict("records")
     ]
-    limit = reproducibility(accuracy).set_index("keep").loc[64]
+    limit = reproducibility(accuracy).set_index("keep").loc[BUDGET]
     return (
         f"\n\nWith other seeds, mean of all tasks on {at['images'].max()} images: {reached}.\n"
         f"Agreement of the rankings of {at['pruners'].max()} pruners at 64 tokens, and those that are apart under\n"

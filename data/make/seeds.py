@@ -18,7 +18,7 @@ import pandas as pd
 import typer
 
 from analysis import accuracy_table, evaluate, load
-from analysis.evaluation import MiniVqa, ranking_agreement
+from analysis.evaluation import MiniVqa, ranking_agreement, reproducibility
 from analysis.evaluation.gate import LEVEL
 from analysis.models import Vlm
 from analysis.study.run import EMBEDDED
@@ -86,7 +86,7 @@ def main(
     n_jobs: Annotated[int, typer.Option(help="processes")] = 2,
     work: Annotated[Path, typer.Option(help="training runs and answers, kept for the next call")] = Path("runs"),
 ) -> None:
-    """Write `data/measured/seeds.csv`, `seeds_agreement.csv`, `seeds_scores.csv` and `seeds_training.csv`."""
+    """Write `data/measured/seeds.csv`, `seeds_agreement.csv`, `_limits.csv`, `_scores.csv` and `_training.csv`."""
     seeds = seed or [1, 2]
     models = {SHIPPED: load(str(EMBEDDED))} | {f"seed {each}": trained(each, work, train=train) for each in seeds}
     task = MiniVqa(images=images)
@@ -94,7 +94,9 @@ def main(
     stamps = accuracy[["model", "config_hash", "task_checksum", *provenance()]].drop_duplicates()
     recall = pd.concat([score_recall(replace(vlm, id=name), task) for name, vlm in models.items()])
     scores = recall.merge(stamps, on="model", validate="many_to_one")
-    tables = {"seeds": accuracy, "seeds_agreement": agreement, "seeds_scores": scores}
+    stamp = agreement.loc[0, ["config_hash", "task_checksum", *provenance()]].to_dict()
+    limits = reproducibility(accuracy).assign(**stamp)
+    tables = {"seeds": accuracy, "seeds_agreement": agreement, "seeds_limits": limits, "seeds_scores": scores}
     tables["seeds_training"] = pd.concat([history(each, work) for each in seeds], ignore_index=True)
     for name, table in tables.items():
         table.to_csv(MEASURED / f"{name}.csv", index=False, float_format="%.6g")
@@ -104,6 +106,7 @@ def main(
     typer.echo(means.round(3).to_string())
     typer.echo(scores.pivot_table(index=["score", "keep"], columns="model", values="estimate").round(3).to_string())
     typer.echo(agreement.drop(columns=["config_hash", "task_checksum", *provenance()]).round(3).to_string(index=False))
+    typer.echo(limits.drop(columns=list(stamp)).round(4).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from transformers import LlavaForConditionalGeneration
 
 from analysis.figures import dispersion
 from analysis.study.run import EMBEDDED
+from data.make.alone import alone
 from data.make.batches import make_batch
 from data.make.docstrings import LEAST, Docstring, docstrings, from_source, versions
 from data.make.language_measures import (
@@ -197,6 +198,14 @@ def test_a_stage_changes_what_it_trains_and_nothing_else(text, tmp_path, trains,
 def run_steps(trainer, count):
     for _ in range(count):
         trainer._step()
+
+
+def test_a_second_run_of_a_stage_is_refused(text, tmp_path):
+    trainer = StageTrainer(SMALL, replace(SMALL.stage("pretrained"), steps=1), text, tmp_path)
+    with alone(trainer.folder), pytest.raises(RuntimeError, match="one training at a time"):
+        trainer.run()
+    assert trainer.progress.step == 0
+    assert not trainer.path.exists()
 
 
 @pytest.mark.parametrize("name", ["pretrained", "control"])

@@ -4,16 +4,22 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.evaluation import MiniVqa
+from analysis.evaluation import MiniVqa, reproducibility
 from analysis.study.run import EMBEDDED
 from analysis.study.settings import PRUNERS
-from data.make.seeds import KEEPS, compare, trained
+from data.make.seeds import KEEPS, MEASURED, compare, trained
 from data.make.vocabulary import TASKS
 
 
 def test_a_run_that_is_not_finished_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"seed 3 has finished 0 of 8 phases in .*cpu-3: --train"):
         trained(3, tmp_path, train=False)
+
+
+def test_shipped_limits_are_those_of_the_shipped_accuracies():
+    shipped = pd.read_csv(MEASURED / "seeds_limits.csv")
+    expected = reproducibility(pd.read_csv(MEASURED / "seeds.csv"))
+    pd.testing.assert_frame_equal(shipped[list(expected)].fillna(""), expected, rtol=1e-4, check_dtype=False)
 
 
 def test_a_model_agrees_with_itself(tmp_path):

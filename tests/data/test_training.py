@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.make.alone import alone
 from data.make.batches import IGNORE, make_batch
 from data.make.export import largest_difference, save_folder
 from data.make.history import phase_table
@@ -115,6 +116,14 @@ def test_a_run_finishes_its_phases_and_logs(tmp_path):
     assert table["phase"].tolist() == ["vision", "questions"]
     assert table["step"].is_monotonic_increasing
     assert table[["mean", "mean needed@64", "mean random@64"]].stack().between(0, 1).all()
+
+
+def test_a_second_run_in_the_folder_is_refused_and_leaves_it_alone(tmp_path):
+    trainer = Trainer(RECIPE, tmp_path)
+    with alone(tmp_path), pytest.raises(RuntimeError, match="one training at a time"):
+        trainer.run()
+    assert trainer.progress.step == 0
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_steps_end_a_phase_whatever_the_clock_says(tmp_path):

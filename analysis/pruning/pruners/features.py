@@ -53,7 +53,7 @@ class GreedyPrune(AbstractPruner):
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
         question = tokens.evidence("text").mean(0)
         how = self.threshold, self.when_exhausted
-        return rules.greedyprune(tokens.projected, question, keep, *how, similarity=tokens.similarity_once_reused())
+        return rules.greedyprune(tokens.projected, question, keep, *how, similarity=tokens.similarity_from_second_use())
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class CDPruner(AbstractPruner):
 
     def _select(self, tokens: VisualTokens, keep: int) -> IntArray:
         relevant = relevance(tokens.unit, tokens.evidence("text"))
-        return rules.cdpruner(tokens.projected, relevant, keep, similarity=tokens.similarity_once_reused())
+        return rules.cdpruner(tokens.projected, relevant, keep, similarity=tokens.similarity_from_second_use())
 
 
 def relevance(unit: Float64Array, text: FloatArray) -> Float64Array:

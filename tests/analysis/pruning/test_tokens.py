@@ -77,12 +77,12 @@ def test_what_is_shared_is_computed_once_per_picture(visual_tokens: Make) -> Non
 
 def test_cosines_are_made_for_those_who_choose_again(visual_tokens: Make) -> None:
     tokens = visual_tokens(text=None, needed=None)
-    assert tokens.asked(np.ones((2, 10))).similarity_once_reused() is None
-    again = tokens.asked(np.zeros((1, 10))).similarity_once_reused()
+    assert tokens.asked(np.ones((2, 10))).similarity_from_second_use() is None
+    again = tokens.asked(np.zeros((1, 10))).similarity_from_second_use()
     assert again is tokens.similarity
     other = visual_tokens(1)
     similarity = other.similarity
-    assert other.similarity_once_reused() is similarity
+    assert other.similarity_from_second_use() is similarity
 
 
 def test_other_features_have_another_similarity(visual_tokens: Make) -> None:
