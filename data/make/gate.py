@@ -189,7 +189,8 @@ def trainings_text(trainings: Trainings | None) -> str:
     """What other seeds of the training came to at 64 tokens, for the card; empty where nobody trained."""
     if trainings is None:
         return ""
-    accuracy, at = trainings.accuracy, trainings.agreement.query("keep == @BUDGET and level == @LEVEL")
+    accuracy, agreement = trainings
+    at = agreement[(agreement["keep"] == BUDGET) & (agreement["level"] == LEVEL)]
     means = accuracy[(accuracy["pruner"] == "none") & (accuracy["task"] == "mean")]
     reached = ", ".join(f"{value:.3f} ({name})" for name, value in zip(means["model"], means["estimate"], strict=True))
     lines = [

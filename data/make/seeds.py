@@ -94,7 +94,7 @@ def main(
     stamps = accuracy[["model", "config_hash", "task_checksum", *provenance()]].drop_duplicates()
     recall = pd.concat([score_recall(replace(vlm, id=name), task) for name, vlm in models.items()])
     scores = recall.merge(stamps, on="model", validate="many_to_one")
-    stamp = agreement.loc[0, ["config_hash", "task_checksum", *provenance()]].to_dict()
+    stamp = {name: agreement[name].iloc[0] for name in ("config_hash", "task_checksum", *provenance())}
     limits = reproducibility(accuracy).assign(**stamp)
     tables = {"seeds": accuracy, "seeds_agreement": agreement, "seeds_limits": limits, "seeds_scores": scores}
     tables["seeds_training"] = pd.concat([history(each, work) for each in seeds], ignore_index=True)
