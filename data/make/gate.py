@@ -189,7 +189,7 @@ def trainings_text(trainings: Trainings | None) -> str:
     """What other seeds of the training came to at 64 tokens, for the card; empty where nobody trained."""
     if trainings is None:
         return ""
-    accuracy, agreement = trainings
+    agreement, accuracy = trainings
     at = agreement[(agreement["keep"] == BUDGET) & (agreement["level"] == LEVEL)]
     means = accuracy[(accuracy["pruner"] == "none") & (accuracy["task"] == "mean")]
     reached = ", ".join(f"{value:.3f} ({name})" for name, value in zip(means["model"], means["estimate"], strict=True))
